@@ -1,0 +1,12 @@
+//! Ranges: the key space cut into Raft groups, spread over nodes.
+//!
+//! ```text
+//!   api            what the layers above see: ids, descriptors, leases, commands, the traits both ways
+//!   transport      the transport seam: ordered messages and calls between nodes, real (tonic) and simulated
+//!   store          one node's replicas: workers that own their RawNodes outright, log writer, apply
+//!   liveness       promises between nodes (L1–L3)
+//!   placement      registry, up-replication, repair
+//! ```
+
+pub mod api;
+pub mod transport;

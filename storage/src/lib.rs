@@ -1,0 +1,19 @@
+//! One node's disk.
+//!
+//! ```text
+//!   keys, row        order-preserving key encodings; column-id tagged row values
+//!   mvcc             versions = key + inverted timestamp; intents and transaction records beside the data
+//!   engine           the disk seam: four ordered spaces, batches, cursors, two ways to be durable
+//!     ├ rocks        RocksDB: one column family a space
+//!     └ memory       the simulator's disk: a crash loses everything unsynced and may tear the last write
+//!   log_writer       group commit: one sync for everything pending on the store
+//! ```
+//! This crate knows nothing of Raft's meaning, only of its bytes, and names no SQL type.
+
+pub mod engine;
+pub mod key;
+pub mod log_writer;
+pub mod mvcc;
+
+pub use engine::{Batch, BatchOp, Cursor, Engine, Reader, Space, StorageError};
+pub use key::{Key, Span};
