@@ -82,7 +82,14 @@ pub trait Transport: Send + Sync + fmt::Debug {
     /// Sends without waiting. `Ok` is no promise of delivery.
     fn send(&self, to: NodeId, class: TrafficClass, service: Service, body: Bytes) -> Result<(), TransportError>;
     /// Sends and waits for the answer, at most `deadline`.
-    async fn call(&self, to: NodeId, class: TrafficClass, service: Service, body: Bytes, deadline: Duration) -> Result<Bytes, TransportError>;
+    async fn call(
+        &self,
+        to: NodeId,
+        class: TrafficClass,
+        service: Service,
+        body: Bytes,
+        deadline: Duration,
+    ) -> Result<Bytes, TransportError>;
     /// Calls whoever listens at `address`, before its id is known (joining).
     async fn call_address(&self, address: &str, service: Service, body: Bytes, deadline: Duration) -> Result<Bytes, TransportError>;
 }
