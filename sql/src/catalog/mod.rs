@@ -12,3 +12,4 @@
 pub mod descriptor;
 pub mod keys;
 pub mod snapshot;
+pub mod store;

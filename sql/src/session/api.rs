@@ -43,6 +43,8 @@ pub trait ResultSink: Send {
     async fn begin(&mut self, fields: &Arc<[Field]>) -> Result<()>;
     /// Rows, flattened: `datums.len()` is a multiple of the number of fields.
     async fn rows(&mut self, datums: &[Datum], view: &SessionView) -> Result<()>;
+    /// `count` rows of no columns (`SELECT FROM t`).
+    async fn empty_rows(&mut self, count: usize) -> Result<()>;
     /// CommandComplete with this tag.
     async fn complete(&mut self, tag: &str) -> Result<()>;
     /// EmptyQueryResponse.
