@@ -152,7 +152,8 @@ async fn the_absent_are_unreachable(net: &dyn Net) {
     reach(&a, B).await;
     // A call under way when the peer dies may have been executed, and does not wait for its deadline.
     let caller = a.clone();
-    let hanging = tokio::spawn(async move { caller.call(B, TrafficClass::Kv, Service::Kv, Bytes::from_static(b"hang"), 10 * PATIENCE).await });
+    let hanging =
+        tokio::spawn(async move { caller.call(B, TrafficClass::Kv, Service::Kv, Bytes::from_static(b"hang"), 10 * PATIENCE).await });
     recorder.wait_for(1).await;
     net.kill(B).await;
     let outcome = tokio::time::timeout(PATIENCE, hanging).await.expect("it hears of the death").unwrap();

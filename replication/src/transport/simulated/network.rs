@@ -141,7 +141,15 @@ pub(super) struct Packet {
 }
 
 impl Packet {
-    pub fn new(from: (Arc<str>, NodeId), to: Arc<str>, class: TrafficClass, service: Service, stamp: Stamp, kind: Kind, body: Bytes) -> Self {
+    pub fn new(
+        from: (Arc<str>, NodeId),
+        to: Arc<str>,
+        class: TrafficClass,
+        service: Service,
+        stamp: Stamp,
+        kind: Kind,
+        body: Bytes,
+    ) -> Self {
         Packet { from: from.0, from_node: from.1, to, class, service, stamp, kind, body, to_epoch: 0, sequence: 0, replayed: false }
     }
 }
@@ -470,7 +478,8 @@ impl State {
     fn enqueue(&mut self, options: &SimulatedOptions, mut packet: Packet) {
         let key = (packet.from.clone(), packet.to.clone());
         let own = packet.from == packet.to;
-        let lost = !own && (self.cut_since(&packet.from, &packet.to).is_some() || (options.loss > 0.0 && self.rng.random_bool(options.loss)));
+        let lost =
+            !own && (self.cut_since(&packet.from, &packet.to).is_some() || (options.loss > 0.0 && self.rng.random_bool(options.loss)));
         if packet.to_epoch == 0 {
             packet.to_epoch = self.sites.get(&packet.to).map_or(0, |site| site.epoch);
         }
@@ -490,7 +499,8 @@ impl State {
         let arrival = stream.last_arrival.map_or(arrival, |last| last.max(arrival));
         stream.last_arrival = Some(arrival);
         stream.under_way += 1;
-        let again = !own && options.replay > 0.0 && matches!(packet.kind, Kind::Message | Kind::Request(_)) && self.rng.random_bool(options.replay);
+        let again =
+            !own && options.replay > 0.0 && matches!(packet.kind, Kind::Message | Kind::Request(_)) && self.rng.random_bool(options.replay);
         if again {
             self.sequence += 1;
             let copy = Packet { replayed: true, sequence: self.sequence, ..packet.clone() };

@@ -111,7 +111,14 @@ impl Transport for SimulatedTransport {
         self.post(self.packet(address, class, service, Kind::Message, body), to)
     }
 
-    async fn call(&self, to: NodeId, class: TrafficClass, service: Service, body: Bytes, deadline: Duration) -> Result<Bytes, TransportError> {
+    async fn call(
+        &self,
+        to: NodeId,
+        class: TrafficClass,
+        service: Service,
+        body: Bytes,
+        deadline: Duration,
+    ) -> Result<Bytes, TransportError> {
         let address = self.address_of(to)?;
         self.ask((to, address), class, service, body, deadline).await
     }
