@@ -312,7 +312,7 @@ mod tests {
         };
         assert_eq!(case("+", Some(T::INT4), T::INT8), r#"["integer", "bigint"] -> bigint"#);
         assert_eq!(case("+", Some(T::INT4), T::UNKNOWN), r#"["integer", "integer"] -> integer"#);
-        assert_eq!(case("+", Some(T::INT4), T::FLOAT4), r#"["double precision", "double precision"] -> double precision"#);
+        assert_eq!(case("+", Some(T::INT4), T::FLOAT4), r#"["double precision", "real"] -> double precision"#);
         assert_eq!(case("+", Some(T::INT4), T::TEXT), "42883 operator does not exist: integer + text");
         assert_eq!(case("-", None, T::TEXT), "42883 operator does not exist: - text");
         assert_eq!(case("||", Some(T::UNKNOWN), T::UNKNOWN), r#"["text", "text"] -> text"#);
