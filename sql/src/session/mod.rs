@@ -3,3 +3,4 @@
 //! The wire loop turns frontend messages into calls of [`api::Session`]'s methods and gives each a [`api::ResultSink`] to write to.
 
 pub mod api;
+pub mod settings;

@@ -199,7 +199,7 @@ impl DdlRun<'_> {
         let RelationKind::Table(table) = &mut relation.kind else { return Ok(None) };
         let Some(descriptor) = table.columns.iter_mut().find(|c| c.id == column) else { return Ok(None) };
         if let Some(text) = &descriptor.generated {
-            let expr = crate::front::parse_expression(text)?;
+            let expr = crate::front::parse_expression(text)?.1;
             let bound =
                 self.analyzer.expression(self.changes.snapshot(), Some(&frozen), &expr, descriptor.ty, descriptor.typmod, "GENERATED")?;
             descriptor.generated = Some(bound);

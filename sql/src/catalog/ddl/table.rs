@@ -200,7 +200,7 @@ impl DdlRun<'_> {
         let RelationKind::Table(table) = &mut relation.kind else { return Ok(()) };
         for column in &mut table.columns {
             if let Some(text) = &column.generated {
-                let expr = crate::front::parse_expression(text)?;
+                let expr = crate::front::parse_expression(text)?.1;
                 let bound = self.analyzer.expression(
                     self.changes.snapshot(),
                     Some(&frozen),
