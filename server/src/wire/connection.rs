@@ -142,8 +142,10 @@ async fn extended(io: &mut ClientIo, session: &mut Session, message: Frontend) -
             describe(io, fields.as_ref());
         }
         Frontend::Execute { portal, max_rows } => {
+            // With Sync already here the statement is the whole transaction: it commits, and may be retried, before its answer is final.
+            let last = io.sync_is_next();
             let mut sink = WireSink::new(io, true);
-            if session.execute(&portal, max_rows, &mut sink).await? == Executed::Suspended {
+            if session.execute(&portal, max_rows, last, &mut sink).await? == Executed::Suspended {
                 backend::bare(&mut io.output, backend::PORTAL_SUSPENDED);
             }
         }

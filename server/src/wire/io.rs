@@ -62,6 +62,7 @@ pub struct ClientIo {
     input: BytesMut,
     /// Encoded messages not yet sent.
     pub output: BytesMut,
+    sent: u64,
     max_message_bytes: usize,
 }
 
@@ -73,7 +74,7 @@ pub fn lost(error: std::io::Error) -> SqlError {
 impl ClientIo {
     /// Streams over `socket`; messages longer than `max_message_bytes` are refused.
     pub fn new(socket: Socket, max_message_bytes: usize) -> Self {
-        ClientIo { socket, input: BytesMut::new(), output: BytesMut::new(), max_message_bytes }
+        ClientIo { socket, input: BytesMut::new(), output: BytesMut::new(), sent: 0, max_message_bytes }
     }
 
     /// Changes the limit (it is small until the client has authenticated).
@@ -158,8 +159,7 @@ impl ClientIo {
     /// Sends all output.
     pub async fn flush(&mut self) -> Result<()> {
         if !self.output.is_empty() {
-            self.socket.write_all(&self.output).await.map_err(lost)?;
-            self.output.clear();
+            self.send_output().await?;
             if self.output.capacity() > 4 * FLUSH_BYTES {
                 self.output = BytesMut::new();
             }
@@ -170,10 +170,26 @@ impl ClientIo {
     /// Sends output if there is much of it: the back-pressure of a slow client.
     pub async fn flush_if_large(&mut self) -> Result<()> {
         if self.output.len() >= FLUSH_BYTES {
-            self.socket.write_all(&self.output).await.map_err(lost)?;
-            self.output.clear();
+            self.send_output().await?;
         }
         Ok(())
+    }
+
+    async fn send_output(&mut self) -> Result<()> {
+        self.sent += self.output.len() as u64;
+        self.socket.write_all(&self.output).await.map_err(lost)?;
+        self.output.clear();
+        Ok(())
+    }
+
+    /// Bytes sent so far: tells whether something in the output buffer can still be taken back.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent
+    }
+
+    /// Whether the next message has arrived already and is a Sync.
+    pub fn sync_is_next(&self) -> bool {
+        self.input.first() == Some(&b'S')
     }
 
     /// Sends what is left and closes.

@@ -19,14 +19,16 @@ pub struct WireSink<'a> {
     io: &'a mut ClientIo,
     extended: bool,
     fields: Arc<[Field]>,
-    rows_sent: bool,
+    /// Where the statement's output begins, and how many bytes had been sent then.
+    mark: (usize, u64),
     scratch: Vec<u8>,
 }
 
 impl<'a> WireSink<'a> {
     /// A sink for one query string or one Execute.
     pub fn new(io: &'a mut ClientIo, extended: bool) -> Self {
-        WireSink { io, extended, fields: Arc::from([]), rows_sent: false, scratch: Vec::new() }
+        let mark = (io.output.len(), io.sent_bytes());
+        WireSink { io, extended, fields: Arc::from([]), mark, scratch: Vec::new() }
     }
 }
 
@@ -46,7 +48,6 @@ impl ResultSink for WireSink<'_> {
         }
         for row in datums.chunks_exact(self.fields.len()) {
             backend::data_row(&mut self.io.output, &self.fields, row, view, &mut self.scratch)?;
-            self.rows_sent = true;
             self.io.flush_if_large().await?;
         }
         Ok(())
@@ -55,7 +56,6 @@ impl ResultSink for WireSink<'_> {
     async fn empty_rows(&mut self, count: usize) -> Result<()> {
         for _ in 0..count {
             self.io.output.put_slice(&[b'D', 0, 0, 0, 6, 0, 0]);
-            self.rows_sent = true;
             self.io.flush_if_large().await?;
         }
         Ok(())
@@ -63,7 +63,6 @@ impl ResultSink for WireSink<'_> {
 
     async fn complete(&mut self, tag: &str) -> Result<()> {
         backend::complete(&mut self.io.output, tag);
-        self.rows_sent = false;
         Ok(())
     }
 
@@ -86,7 +85,6 @@ impl ResultSink for WireSink<'_> {
         let format = i8::from(binary);
         let message = CopyOutResponse::new(format, columns as i16, vec![i16::from(format); columns]);
         backend::put(&mut self.io.output, &message);
-        self.rows_sent = true;
         Ok(())
     }
 
@@ -106,7 +104,6 @@ impl ResultSink for WireSink<'_> {
         let format = i8::from(binary);
         let message = CopyInResponse::new(format, columns as i16, vec![i16::from(format); columns]);
         backend::put(&mut self.io.output, &message);
-        self.rows_sent = true;
         self.io.flush().await
     }
 
@@ -128,7 +125,16 @@ impl ResultSink for WireSink<'_> {
         }
     }
 
-    fn rows_sent(&self) -> bool {
-        self.rows_sent
+    fn mark(&mut self) {
+        self.mark = (self.io.output.len(), self.io.sent_bytes());
+    }
+
+    fn rewind(&mut self) -> bool {
+        let (length, sent) = self.mark;
+        if self.io.sent_bytes() != sent {
+            return false;
+        }
+        self.io.output.truncate(length);
+        true
     }
 }

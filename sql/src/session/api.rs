@@ -63,8 +63,11 @@ pub trait ResultSink: Send {
     async fn copy_in(&mut self, binary: bool, columns: usize) -> Result<()>;
     /// The next CopyData body; `None` at CopyDone.
     async fn copy_next(&mut self) -> Result<Option<Bytes>>;
-    /// Whether rows have already gone out in this statement: then it cannot be retried inside the server.
-    fn rows_sent(&self) -> bool;
+    /// Remembers this point in the output: a statement begins.
+    fn mark(&mut self);
+    /// Takes back everything given since the mark, so that the statement can be run again inside the server. `false` if some of it has gone
+    /// out already.
+    fn rewind(&mut self) -> bool;
 }
 
 /// How an Execute ended.
