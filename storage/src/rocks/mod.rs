@@ -303,6 +303,11 @@ impl Engine for RocksEngine {
             ("block_cache_hits", self.options.get_ticker_count(Ticker::BlockCacheHit)),
             ("block_cache_misses", self.options.get_ticker_count(Ticker::BlockCacheMiss)),
             ("block_cache_bytes", self.cache.get_usage() as u64),
+            (
+                "filter_skips",
+                self.options.get_ticker_count(Ticker::NonLastLevelSeekFiltered)
+                    + self.options.get_ticker_count(Ticker::LastLevelSeekFiltered),
+            ),
             ("write_stall_micros", self.options.get_ticker_count(Ticker::StallMicros)),
             ("memtable_bytes", property("rocksdb.cur-size-all-mem-tables")),
             ("sst_bytes", property("rocksdb.total-sst-files-size")),
