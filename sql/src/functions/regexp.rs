@@ -11,8 +11,8 @@ use std::sync::Arc;
 use regex::{Captures, Regex, RegexBuilder};
 use rustc_hash::FxHashMap;
 
-use super::args::{Entry, err, i4, invalid, one_dimension, opt, s, text, text_array, txt};
 use super::FunctionBody;
+use super::args::{Entry, err, i4, invalid, one_dimension, opt, s, text, text_array, txt};
 use crate::error::{Result, SqlError, SqlState};
 use crate::types::{DataType, Datum};
 
@@ -99,7 +99,9 @@ fn translate(pattern: &str, o: &mut Options) -> Result<String> {
                 out.push_str("\\{");
                 i += 1;
             }
-            c @ ('*' | '+' | '?') if i == 0 || matches!(chars[i - 1], '(' | '|') && (i < 2 || chars[i - 2] != '\\') && !(c == '?' && chars[i - 1] == '(') => {
+            c @ ('*' | '+' | '?')
+                if i == 0 || matches!(chars[i - 1], '(' | '|') && (i < 2 || chars[i - 2] != '\\') && !(c == '?' && chars[i - 1] == '(') =>
+            {
                 return Err(bad_pattern("quantifier operand invalid"));
             }
             c => {
@@ -181,13 +183,14 @@ fn bracket(chars: &[char], start: usize, out: &mut String, stop_at_newline: bool
                 let close = close.ok_or_else(|| bad_pattern("brackets [] not balanced"))?;
                 let name: String = chars[i + 2..close].iter().collect();
                 if mark == ':' {
-                    const CLASSES: &[&str] =
-                        &["alnum", "alpha", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "xdigit", "word"];
+                    const CLASSES: &[&str] = &[
+                        "alnum", "alpha", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "xdigit", "word",
+                    ];
                     if !CLASSES.contains(&name.as_str()) {
                         return Err(bad_pattern("invalid character class"));
                     }
                     // The classes know more than ASCII, as PostgreSQL's do.
-                    out.push_str(match name.as_str() {
+                    let class: &str = match name.as_str() {
                         "alnum" => "\\p{Alphabetic}\\p{Nd}",
                         "alpha" => "\\p{Alphabetic}",
                         "digit" => "\\d",
@@ -195,11 +198,12 @@ fn bracket(chars: &[char], start: usize, out: &mut String, stop_at_newline: bool
                         "upper" => "\\p{Uppercase}",
                         "space" => "\\s",
                         "word" => "\\w",
-                        other => {
-                            out.push_str(&format!("[:{other}:]"));
-                            ""
-                        }
-                    });
+                        _ => "",
+                    };
+                    out.push_str(class);
+                    if class.is_empty() {
+                        out.push_str(&format!("[:{name}:]"));
+                    }
                 } else {
                     out.push_str(&regex::escape(&name));
                 }
@@ -415,7 +419,8 @@ pub fn similar_to_regexp(pattern: &str, escape: Option<&str>) -> Result<String> 
         Some("") => None,
         Some(e) if e.chars().count() == 1 => e.chars().next(),
         Some(_) => {
-            return Err(SqlError::new(SqlState::INVALID_ESCAPE_SEQUENCE, "invalid escape string").hint("Escape string must be empty or one character."));
+            return Err(SqlError::new(SqlState::INVALID_ESCAPE_SEQUENCE, "invalid escape string")
+                .hint("Escape string must be empty or one character."));
         }
     };
     let mut out = String::from("^(?:");
@@ -427,7 +432,10 @@ pub fn similar_to_regexp(pattern: &str, escape: Option<&str>) -> Result<String> 
                     0 => out.push_str("){1,1}?("),
                     1 => out.push_str("){1,1}(?:"),
                     _ => {
-                        return err(SqlState("2200C"), "SQL regular expression may not contain more than two escape-double-quote separators");
+                        return err(
+                            SqlState("2200C"),
+                            "SQL regular expression may not contain more than two escape-double-quote separators",
+                        );
                     }
                 }
                 quotes += 1;
@@ -499,7 +507,10 @@ fn replace_extended(x: &[Datum]) -> Result<Datum> {
     replace(x, o, start, n)
 }
 
-const fn set(key: &'static str, rows: fn(&mut super::EvalContext<'_>, &[Datum], &mut dyn FnMut(Vec<Datum>) -> Result<()>) -> Result<()>) -> Entry {
+const fn set(
+    key: &'static str,
+    rows: fn(&mut super::EvalContext<'_>, &[Datum], &mut dyn FnMut(Vec<Datum>) -> Result<()>) -> Result<()>,
+) -> Entry {
     (key, FunctionBody::Set { rows, columns: &[] })
 }
 

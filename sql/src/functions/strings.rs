@@ -78,7 +78,7 @@ fn format(ctx: &EvalContext<'_>, types: &[DataType], x: &[Datum]) -> Result<Datu
             out.push('%');
             continue;
         }
-        let mut number = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| -> Result<Option<usize>> {
+        let number = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| -> Result<Option<usize>> {
             let mut n: Option<usize> = None;
             while let Some(d) = chars.peek().and_then(|c| c.to_digit(10)) {
                 chars.next();
@@ -314,9 +314,10 @@ fn unistr(s: &str) -> Result<String> {
             }
             (Some(_), _) => return Err(pair()),
             (None, 0) => return Err(bad()),
-            (None, c) => out.push(char::from_u32(c).ok_or_else(|| {
-                SqlError::new(SqlState::SYNTAX_ERROR, "invalid Unicode code point").detail(format!("{c:X}"))
-            })?),
+            (None, c) => out.push(
+                char::from_u32(c)
+                    .ok_or_else(|| SqlError::new(SqlState::SYNTAX_ERROR, "invalid Unicode code point").detail(format!("{c:X}")))?,
+            ),
         }
     }
     if high.is_some() { Err(pair()) } else { Ok(out) }

@@ -144,11 +144,15 @@ fn read(ty: DataType, c: &mut Cursor<'_>) -> Result<Datum> {
             let all = c.take(c.0.len())?;
             Datum::Numeric(Arc::new(Numeric::read_binary(all)?))
         }
-        DataType::TEXT | DataType::VARCHAR | DataType::BPCHAR | DataType::UNKNOWN | DataType::CSTRING => Datum::text(utf8(c.take(c.0.len())?)?),
+        DataType::TEXT | DataType::VARCHAR | DataType::BPCHAR | DataType::UNKNOWN | DataType::CSTRING => {
+            Datum::text(utf8(c.take(c.0.len())?)?)
+        }
         DataType::NAME => {
             let text = utf8(c.take(c.0.len())?)?;
             if text.len() > 63 {
-                return Err(SqlError::new(SqlState::NAME_TOO_LONG, "identifier too long").detail("Identifier must be less than 64 characters."));
+                return Err(
+                    SqlError::new(SqlState::NAME_TOO_LONG, "identifier too long").detail("Identifier must be less than 64 characters.")
+                );
             }
             Datum::text(text)
         }
@@ -192,13 +196,22 @@ fn read(ty: DataType, c: &mut Cursor<'_>) -> Result<Datum> {
         _ if ty.is_oid_like() => Datum::Oid(c.u32()?),
         _ => match ty.element() {
             Some(element) => read_array(element, c)?,
-            None => return Err(SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("no binary input function available for type {}", ty.name()))),
+            None => {
+                return Err(SqlError::new(
+                    SqlState::UNDEFINED_FUNCTION,
+                    format!("no binary input function available for type {}", ty.name()),
+                ));
+            }
         },
     })
 }
 
 fn check_time(micros: i64) -> Result<i64> {
-    if (0..=86_400_000_000).contains(&micros) { Ok(micros) } else { Err(SqlError::new(SqlState::DATETIME_FIELD_OVERFLOW, "time out of range")) }
+    if (0..=86_400_000_000).contains(&micros) {
+        Ok(micros)
+    } else {
+        Err(SqlError::new(SqlState::DATETIME_FIELD_OVERFLOW, "time out of range"))
+    }
 }
 
 fn read_array(element: DataType, c: &mut Cursor<'_>) -> Result<Datum> {
@@ -218,7 +231,16 @@ fn read_array(element: DataType, c: &mut Cursor<'_>) -> Result<Datum> {
     }
     let sent = DataType(c.u32()?);
     if sent != element {
-        return Err(SqlError::new(SqlState::DATATYPE_MISMATCH, format!("binary data has array element type {} ({}) instead of expected {} ({})", sent.0, sent.name(), element.0, element.name())));
+        return Err(SqlError::new(
+            SqlState::DATATYPE_MISMATCH,
+            format!(
+                "binary data has array element type {} ({}) instead of expected {} ({})",
+                sent.0,
+                sent.name(),
+                element.0,
+                element.name()
+            ),
+        ));
     }
     let mut dims = Vec::with_capacity(ndim as usize);
     let mut count: usize = usize::from(ndim > 0);

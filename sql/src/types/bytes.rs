@@ -68,7 +68,8 @@ pub fn parse_hex(hex: &str) -> Result<Vec<u8>> {
         if c.is_ascii_whitespace() {
             continue;
         }
-        let digit = |c: char| c.is_ascii().then(|| nibble(c as u8)).flatten().ok_or_else(|| invalid(format!("invalid hexadecimal digit: \"{c}\"")));
+        let digit =
+            |c: char| c.is_ascii().then(|| nibble(c as u8)).flatten().ok_or_else(|| invalid(format!("invalid hexadecimal digit: \"{c}\"")));
         let high = digit(c)?;
         let Some((_, low)) = chars.next() else {
             return Err(invalid("invalid hexadecimal data: odd number of digits".into()));

@@ -213,7 +213,13 @@ pub fn format_type(ty: DataType, typmod: i32) -> String {
         DataType::VARCHAR => "character varying".into(),
         DataType::BPCHAR if typmod > 4 => format!("character({})", typmod - 4),
         // Without a modifier `character` would mean `character(1)`.
-        DataType::BPCHAR => if typmod == NO_TYPMOD { "character".into() } else { "bpchar".into() },
+        DataType::BPCHAR => {
+            if typmod == NO_TYPMOD {
+                "character".into()
+            } else {
+                "bpchar".into()
+            }
+        }
         DataType::NUMERIC if typmod >= 4 => {
             let (precision, scale) = numeric_typmod(typmod);
             format!("numeric({precision},{scale})")
@@ -252,7 +258,9 @@ mod tests {
         assert_eq!(DataType::INT4_ARRAY.name(), "integer[]");
         assert_eq!(DataType::INT2VECTOR.name(), "int2vector");
         for info in all_types() {
-            if info.ty == DataType::CHAR_INTERNAL { continue }
+            if info.ty == DataType::CHAR_INTERNAL {
+                continue;
+            }
             assert_eq!(DataType::from_name(&info.ty.name()), Some(info.ty), "{}", info.name);
             assert_eq!(DataType::from_typname(info.name), Some(info.ty));
             if let Some(array) = info.ty.array_type() {

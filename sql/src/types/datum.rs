@@ -139,9 +139,7 @@ impl Datum {
 /// As [`Datum::compare`], but knowing the type: `bpchar` ignores trailing blanks.
 pub fn compare_typed(ty: DataType, a: &Datum, b: &Datum) -> Ordering {
     match (ty, a, b) {
-        (DataType::BPCHAR, Datum::Text(a), Datum::Text(b)) => {
-            a.trim_end_matches(' ').as_bytes().cmp(b.trim_end_matches(' ').as_bytes())
-        }
+        (DataType::BPCHAR, Datum::Text(a), Datum::Text(b)) => a.trim_end_matches(' ').as_bytes().cmp(b.trim_end_matches(' ').as_bytes()),
         _ => a.compare(b),
     }
 }

@@ -18,7 +18,11 @@ fn shortest(magnitude: f64, single: bool) -> (Vec<u8>, i32) {
         let precision = digits.len();
         for p in precision..18 {
             let text = if single { format!("{:.*e}", p, magnitude as f32) } else { format!("{magnitude:.p$e}") };
-            let reads_back = if single { text.parse::<f32>().is_ok_and(|f| f == magnitude as f32) } else { text.parse::<f64>().is_ok_and(|f| f == magnitude) };
+            let reads_back = if single {
+                text.parse::<f32>().is_ok_and(|f| f == magnitude as f32)
+            } else {
+                text.parse::<f64>().is_ok_and(|f| f == magnitude)
+            };
             let (digits, exponent) = split(&text);
             if reads_back && !on_boundary(&digits, exponent, magnitude, single) {
                 return (digits, exponent);

@@ -108,9 +108,13 @@ pub(super) fn parse_with(ty: DataType, typmod: i32, text: &str, io: &Io<'_>) -> 
         DataType::INT4 => Datum::Int4(parse_integer(text, "integer")?),
         DataType::INT8 => Datum::Int8(parse_integer(text, "bigint")?),
         DataType::INT2 => Datum::Int2(parse_integer(text, "smallint")?),
-        DataType::TEXT | DataType::VARCHAR | DataType::BPCHAR | DataType::UNKNOWN | DataType::CSTRING | DataType::ACLITEM | DataType::PG_NODE_TREE => {
-            Datum::text(text)
-        }
+        DataType::TEXT
+        | DataType::VARCHAR
+        | DataType::BPCHAR
+        | DataType::UNKNOWN
+        | DataType::CSTRING
+        | DataType::ACLITEM
+        | DataType::PG_NODE_TREE => Datum::text(text),
         DataType::NAME => Datum::text(truncate_name(text)),
         DataType::BOOL => Datum::Bool(parse_bool(text)?),
         DataType::FLOAT8 => Datum::Float8(float::parse_f64(text)?),
@@ -208,7 +212,8 @@ fn write_record(out: &mut String, fields: &[Datum], io: &Io<'_>) {
         }
         let mut text = String::new();
         write_with(field, field.natural_type(), io, &mut text);
-        let quote = text.is_empty() || text.bytes().any(|b| matches!(b, b'"' | b'\\' | b'(' | b')' | b',') || b.is_ascii_whitespace() || b == 0x0b);
+        let quote =
+            text.is_empty() || text.bytes().any(|b| matches!(b, b'"' | b'\\' | b'(' | b')' | b',') || b.is_ascii_whitespace() || b == 0x0b);
         if quote {
             out.push('"');
         }

@@ -28,7 +28,10 @@ fn malformed(text: &str, detail: &str) -> SqlError {
 }
 
 fn too_many_dimensions(n: usize) -> SqlError {
-    SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, format!("number of array dimensions ({n}) exceeds the maximum allowed ({MAX_DIMENSIONS})"))
+    SqlError::new(
+        SqlState::PROGRAM_LIMIT_EXCEEDED,
+        format!("number of array dimensions ({n}) exceeds the maximum allowed ({MAX_DIMENSIONS})"),
+    )
 }
 
 pub(crate) fn too_large() -> SqlError {
@@ -149,7 +152,9 @@ impl Reader<'_> {
                 return Err(malformed(self.text, "Missing \"]\" after array dimensions."));
             };
             let inner = &self.text[self.at + 1..close];
-            let bound = |s: &str| s.trim().parse::<i32>().map_err(|_| malformed(self.text, "\"[\" must introduce explicitly-specified array dimensions."));
+            let bound = |s: &str| {
+                s.trim().parse::<i32>().map_err(|_| malformed(self.text, "\"[\" must introduce explicitly-specified array dimensions."))
+            };
             let (lower, upper) = match inner.split_once(':') {
                 Some((l, u)) => (bound(l)?, bound(u)?),
                 None => (1, bound(inner)?),
@@ -180,7 +185,11 @@ pub fn parse_array(element: DataType, typmod: i32, text: &str, io: &Io<'_>) -> R
     if text.as_bytes().get(reader.at) != Some(&b'{') {
         return Err(malformed(
             text,
-            if given.is_some() { "Array contents must start with \"{\"." } else { "Array value must start with \"{\" or dimension information." },
+            if given.is_some() {
+                "Array contents must start with \"{\"."
+            } else {
+                "Array value must start with \"{\" or dimension information."
+            },
         ));
     }
     let mut elements = Vec::new();
@@ -299,7 +308,14 @@ pub fn write_array(out: &mut String, array: &Array, io: &Io<'_>) {
     for (i, element) in array.elements.iter().enumerate() {
         // Braces open where an index of that depth is at its start, and close where it is at its end.
         let mut stride = 1;
-        let opened = lengths.iter().rev().take_while(|n| { stride *= **n; i % stride == 0 }).count();
+        let opened = lengths
+            .iter()
+            .rev()
+            .take_while(|n| {
+                stride *= **n;
+                i % stride == 0
+            })
+            .count();
         if i > 0 {
             out.push(',');
         }
@@ -323,7 +339,14 @@ pub fn write_array(out: &mut String, array: &Array, io: &Io<'_>) {
             }
         }
         let mut stride = 1;
-        let closed = lengths.iter().rev().take_while(|n| { stride *= **n; (i + 1) % stride == 0 }).count();
+        let closed = lengths
+            .iter()
+            .rev()
+            .take_while(|n| {
+                stride *= **n;
+                (i + 1) % stride == 0
+            })
+            .count();
         out.extend(std::iter::repeat_n('}', closed));
     }
 }
@@ -356,4 +379,3 @@ pub fn write_vector(out: &mut String, array: &Array) {
         }
     }
 }
-

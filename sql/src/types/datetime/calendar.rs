@@ -129,9 +129,10 @@ impl Civil {
     /// Back to a timestamp; `22008` out of range.
     pub fn timestamp(&self) -> Result<i64> {
         let days = days_from_civil(self.year, self.month, self.day);
-        days.checked_mul(MICROS_PER_DAY).and_then(|t| t.checked_add(self.micros)).ok_or_else(timestamp_range).and_then(|t| {
-            if is_finite(t) { check_timestamp(t) } else { Err(timestamp_range()) }
-        })
+        days.checked_mul(MICROS_PER_DAY)
+            .and_then(|t| t.checked_add(self.micros))
+            .ok_or_else(timestamp_range)
+            .and_then(|t| if is_finite(t) { check_timestamp(t) } else { Err(timestamp_range()) })
     }
     /// Hour, minute, second, microsecond.
     pub fn clock(&self) -> (i64, i64, i64, i64) {

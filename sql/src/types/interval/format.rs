@@ -28,7 +28,15 @@ struct Parts {
 impl Parts {
     fn of(i: &Interval) -> Parts {
         let (hours, minutes, seconds, micros) = split_micros(i.micros);
-        Parts { years: i64::from(i.months / 12), months: i64::from(i.months % 12), days: i64::from(i.days), hours, minutes, seconds, micros }
+        Parts {
+            years: i64::from(i.months / 12),
+            months: i64::from(i.months % 12),
+            days: i64::from(i.days),
+            hours,
+            minutes,
+            seconds,
+            micros,
+        }
     }
     fn has_time(&self) -> bool {
         self.hours != 0 || self.minutes != 0 || self.seconds != 0 || self.micros != 0
@@ -61,7 +69,13 @@ impl Parts {
             first = false;
         }
         if first || self.has_time() {
-            let sign = if self.time_negative() { "-" } else if before_negative { "+" } else { "" };
+            let sign = if self.time_negative() {
+                "-"
+            } else if before_negative {
+                "+"
+            } else {
+                ""
+            };
             out.push_str(&format!("{}{sign}{}", if first { "" } else { " " }, self.clock()));
         }
     }

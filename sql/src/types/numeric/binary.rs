@@ -48,9 +48,12 @@ impl Numeric {
 
     /// Reads the binary form.
     pub fn read_binary(bytes: &[u8]) -> Result<Numeric> {
-        let bad = |what: &str| SqlError::new(SqlState::INVALID_BINARY_REPRESENTATION, format!("invalid {what} in external \"numeric\" value"));
+        let bad =
+            |what: &str| SqlError::new(SqlState::INVALID_BINARY_REPRESENTATION, format!("invalid {what} in external \"numeric\" value"));
         let field = |i: usize| -> Result<u16> {
-            let at = bytes.get(i * 2..i * 2 + 2).ok_or_else(|| SqlError::new(SqlState::PROTOCOL_VIOLATION, "insufficient data left in message"))?;
+            let at = bytes
+                .get(i * 2..i * 2 + 2)
+                .ok_or_else(|| SqlError::new(SqlState::PROTOCOL_VIOLATION, "insufficient data left in message"))?;
             Ok(u16::from_be_bytes([at[0], at[1]]))
         };
         let (ndigits, weight, sign, scale) = (field(0)?, field(1)? as i16, field(2)?, u32::from(field(3)?));

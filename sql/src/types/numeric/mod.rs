@@ -180,7 +180,8 @@ impl Numeric {
         let mut low = (weight - i64::from(count) + 1) * 4;
         low = low.max(last_group.min(weight * 4));
         let shift = low + i64::from(*s);
-        let head = if shift >= 0 { c.magnitude() / pow10(shift as u32).magnitude() } else { c.magnitude() * pow10(-shift as u32).magnitude() };
+        let head =
+            if shift >= 0 { c.magnitude() / pow10(shift as u32).magnitude() } else { c.magnitude() * pow10(-shift as u32).magnitude() };
         (weight, head.to_u64().unwrap_or(u64::MAX), low)
     }
 }

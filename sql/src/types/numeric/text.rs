@@ -77,9 +77,7 @@ impl Numeric {
             return Ok(self);
         }
         let (precision, scale) = numeric_typmod(typmod);
-        let field_overflow = |detail: String| {
-            SqlError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow").detail(detail)
-        };
+        let field_overflow = |detail: String| SqlError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow").detail(detail);
         match &self {
             Numeric::NaN => return Ok(self),
             Numeric::Infinity | Numeric::NegInfinity => {
