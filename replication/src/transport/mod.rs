@@ -14,6 +14,7 @@ use crate::api::NodeId;
 
 #[cfg(test)]
 mod conformance;
+pub mod grpc;
 mod inbox;
 mod latency;
 pub mod simulated;

@@ -425,7 +425,7 @@ impl Shared {
 
     fn hand_over(self: &Arc<Self>, packet: Packet, inbox: &Arc<Inbox>, pending: &Pending, node: NodeId, epoch: u64) {
         let Packet { from, from_node, to, class, service, stamp, kind, body, .. } = packet;
-        let accepted = if from == to { Ok(()) } else { inbox.accept(from_node, stamp) };
+        let accepted = if from == to { Ok(()) } else { inbox.accept(from_node, stamp, 1) };
         match kind {
             Kind::Message if accepted.is_ok() => inbox.message(from_node, service, body),
             Kind::Message => {}
