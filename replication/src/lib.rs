@@ -5,8 +5,11 @@
 //!   transport      the transport seam: ordered messages and calls between nodes, real (tonic) and simulated
 //!   store          one node's replicas: workers that own their RawNodes outright, log writer, apply
 //!   liveness       promises between nodes (L1–L3)
-//!   placement      registry, up-replication, repair
+//!   registry       who is in the cluster: ids, joining, gossip, who is alive
+//!   placement      which node holds which replica: up-replication, repair, balance
 //! ```
 
 pub mod api;
+pub mod placement;
+pub mod registry;
 pub mod transport;
