@@ -95,7 +95,7 @@ impl Session {
         settings.force("session_authorization", &start.user);
         let database_id = database.id;
         let cancel = CancelToken::default();
-        let env = Environment::new(&db, settings, &start, pid, role.id);
+        let env = Environment::new(&db, cancel.clone(), settings, &start, pid, role.id);
         let entry = SessionEntry {
             user: start.user.clone(),
             database: start.database.clone(),
