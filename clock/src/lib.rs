@@ -16,6 +16,6 @@ mod timestamp;
 
 pub use clock::{Clock, ClockError, ClockInterval};
 pub use entropy::{Entropy, Rng};
-pub use physical::{KernelClock, ManualClock, PhysicalClock, PhysicalReading, SharedHostClock, BoundedClock};
+pub use physical::{BoundedClock, KernelClock, ManualClock, PhysicalClock, PhysicalReading, SharedHostClock, SimulatedClock};
 pub use task::TaskGroup;
 pub use timestamp::Timestamp;

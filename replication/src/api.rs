@@ -204,6 +204,27 @@ pub trait RangeHost: Send + Sync + fmt::Debug {
     fn replicas(&self) -> Vec<Arc<dyn RangeReplica>>;
 }
 
+/// What placement asks of a node's store (implemented by the store of Raft replicas, called by
+/// `placement::ReplicateQueue`, one call per range at a time).
+///
+/// Every call but the first two is for ranges whose lease this node holds, and answers [`AdminError::NotLeaseholder`] otherwise.
+#[async_trait]
+pub trait RangeAdmin: Send + Sync + fmt::Debug {
+    /// The applied descriptors of the ranges for which [`RangeReplica::lease`] answers `Ok` now, by range id.
+    fn leaseholder_ranges(&self) -> Vec<Arc<RangeDescriptor>>;
+    /// How many replicas this node holds, of whatever role.
+    fn replica_count(&self) -> u64;
+    /// Adds a replica on one node, removes that of another, or both in one change, by the one way there is: a learner, its snapshot,
+    /// joint consensus, and out of the joint state again. Resolves once the leaseholder has applied the final configuration; a learner or
+    /// joint state left behind by an earlier attempt that broke off is finished or rolled back first.
+    ///
+    /// `add` on a node that has a voter already, `remove` from one that has no replica, and the removal of the leaseholder itself (move
+    /// the lease first) are [`AdminError::Invalid`]. Both `None`: only the cleaning up just described.
+    async fn change_replicas(&self, range: RangeId, add: Option<NodeId>, remove: Option<NodeId>) -> Result<(), AdminError>;
+    /// Moves the lease to the voter on `to` ([`RangeReplica::transfer_lease`]).
+    async fn transfer_lease(&self, range: RangeId, to: NodeId) -> Result<(), AdminError>;
+}
+
 /// What txn hears from replication. Called on the worker that owns the range: implementations must be quick and must not block.
 pub trait RangeEvents: Send + Sync {
     /// This replica holds the lease from now on. `handover` is what [`RangeEvents::hand_over`] returned at the previous holder after a planned
