@@ -5,6 +5,9 @@
 
 use bytes::Bytes;
 
+use meridian_storage::row::{ColumnValue, RowReader};
+use smallvec::SmallVec;
+
 use crate::api::Columns;
 
 /// The digest of something read.
@@ -57,19 +60,24 @@ impl Hasher {
         match columns {
             Columns::All => self.bytes(value),
             Columns::Existence => self.word(1),
-            Columns::Some(ids) => match meridian_storage::row::RowRef::parse(value) {
-                Ok(row) => {
-                    for id in ids {
-                        self.word(u64::from(*id));
-                        match row.get(*id) {
-                            Some(field) => self.bytes(field),
-                            None => self.word(u64::MAX),
-                        }
+            Columns::Some(ids) => {
+                let mut ids = ids.clone();
+                ids.sort_unstable();
+                let mut fields: SmallVec<[Digest; 8]> = SmallVec::from_elem(u128::MAX, ids.len());
+                let read = RowReader::new(value).project(&ids, &mut |i, field| {
+                    if let (Some(field), Some(slot)) = (field, fields.get_mut(i)) {
+                        *slot = column(&field);
                     }
+                });
+                match read {
+                    Ok(()) => fields.iter().for_each(|f| {
+                        self.word(*f as u64);
+                        self.word((*f >> 64) as u64);
+                    }),
+                    // Not a row: depend on all of it.
+                    Err(_) => self.bytes(value),
                 }
-                // Not a row: depend on all of it.
-                Err(_) => self.bytes(value),
-            },
+            }
         }
     }
 
@@ -78,6 +86,27 @@ impl Hasher {
         let (a, b) = (fold(self.a ^ K1, K0) ^ self.b, fold(self.b ^ K0, K1) ^ self.a.rotate_left(32));
         (u128::from(a) << 64) | u128::from(b)
     }
+}
+
+fn column(value: &ColumnValue<'_>) -> Digest {
+    let mut hasher = Hasher::default();
+    match value {
+        ColumnValue::Null => hasher.word(0),
+        ColumnValue::Bool(b) => hasher.word(1 + u64::from(*b)),
+        ColumnValue::Int(i) => {
+            hasher.word(3);
+            hasher.word(*i as u64);
+        }
+        ColumnValue::Float(f) => {
+            hasher.word(4);
+            hasher.word(f.to_bits());
+        }
+        ColumnValue::Bytes(b) => {
+            hasher.word(5);
+            hasher.bytes(b);
+        }
+    }
+    hasher.finish()
 }
 
 /// The digest of a point read.

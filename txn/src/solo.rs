@@ -80,7 +80,13 @@ pub fn start(engine: Arc<dyn Engine>, clock: Clock, entropy: &Entropy, tasks: Ta
 }
 
 /// As [`start`], with the stand-in for replication, for tests that make it misbehave.
-pub fn start_with_host(engine: Arc<dyn Engine>, clock: Clock, entropy: &Entropy, tasks: TaskGroup, config: Config) -> (Arc<Node>, Arc<Solo>) {
+pub fn start_with_host(
+    engine: Arc<dyn Engine>,
+    clock: Clock,
+    entropy: &Entropy,
+    tasks: TaskGroup,
+    config: Config,
+) -> (Arc<Node>, Arc<Solo>) {
     let events = Leaseholders::new(clock.clone(), tasks.clone(), entropy);
     let solo = Arc::new(Solo {
         engine,
@@ -93,14 +99,8 @@ pub fn start_with_host(engine: Arc<dyn Engine>, clock: Clock, entropy: &Entropy,
         apply_delay: RwLock::new(None),
     });
     solo.add(RangeId(1), Span::all(), clock.now().latest);
-    let foundation = Foundation {
-        host: solo.clone(),
-        transport: Arc::new(Nowhere),
-        directory: solo.clone(),
-        clock,
-        entropy: entropy.clone(),
-        tasks,
-    };
+    let foundation =
+        Foundation { host: solo.clone(), transport: Arc::new(Nowhere), directory: solo.clone(), clock, entropy: entropy.clone(), tasks };
     (Node::start(&events, foundation, config), solo)
 }
 
@@ -226,7 +226,8 @@ impl RangeReplica for SoloReplica {
             return Box::pin(futures::future::ready(outcome));
         }
         let delay = *host.apply_delay.read();
-        match (delay, host.replicas.read().get(&id).cloned()) {
+        let me = host.replicas.read().get(&id).cloned();
+        match (delay, me) {
             (Some(delay), Some(me)) => Box::pin(async move {
                 tokio::time::sleep(delay).await;
                 me.apply(&host, &command)
@@ -314,6 +315,8 @@ impl Transport for Nowhere {
     fn serve(&self, _service: Service, _handler: Arc<dyn Handler>) {}
 
     fn connect(&self, _node: NodeId, _address: &str) {}
+
+    fn assume_identity(&self, _node: NodeId) {}
 
     fn send(&self, to: NodeId, _class: TrafficClass, _service: Service, _body: Bytes) -> Result<(), TransportError> {
         Err(TransportError::Unreachable(to))

@@ -62,8 +62,15 @@ impl SystemKv for System {
         let mut txn = self.begin(true);
         let (mut rows, mut left) = (Vec::new(), Some(span));
         while let Some(span) = left {
-            let scan =
-                Scan { span, direction: Direction::Forward, columns: Columns::All, limit_rows: 0, limit_bytes: 0, program: None, lock: None };
+            let scan = Scan {
+                span,
+                direction: Direction::Forward,
+                columns: Columns::All,
+                limit_rows: 0,
+                limit_bytes: 0,
+                program: None,
+                lock: None,
+            };
             let page = txn.scan(scan).await.map_err(told)?;
             rows.extend(page.rows);
             left = page.resume;

@@ -19,6 +19,7 @@ use futures::future::join_all;
 use meridian_clock::Timestamp;
 use meridian_storage::mvcc::AttemptId;
 use meridian_storage::{Key, Span};
+use smallvec::SmallVec;
 
 use super::{Gateway, Txn};
 use crate::api::{Expect, KvError};
@@ -119,7 +120,7 @@ impl Txn {
         let mut backoff = Backoff::new();
         for _ in 0..ROUNDS_MAX {
             let router = self.gateway.router.clone();
-            let groups = router.group(writes.iter().map(|w| &w.key)).await?;
+            let groups = router.group(&writes.iter().map(|w| &w.key).collect::<SmallVec<[&Key; 4]>>()).await?;
             if one_phase && groups.len() == 1 && !progress.laid {
                 match self.one_phase(&groups[0].0, writes, at, progress).await? {
                     OnePhase::Committed(at) => return Ok(at),
@@ -150,7 +151,11 @@ impl Txn {
                 Laid::Again => backoff.pause(&router, "a range of this transaction's writes does not answer").await?,
             }
         }
-        Err(KvError::Retry { reason: "the commit was pushed too often by concurrent transactions".into(), key: anchor.clone(), other: None })
+        Err(KvError::Retry {
+            reason: "the commit was pushed too often by concurrent transactions".into(),
+            key: anchor.clone(),
+            other: None,
+        })
     }
 
     async fn one_phase(&mut self, route: &Route, writes: &[Write], at: Timestamp, progress: &mut Progress) -> Result<OnePhase, KvError> {
@@ -197,7 +202,14 @@ impl Txn {
     }
 
     /// One round of the parallel commit.
-    async fn lay(&mut self, groups: Vec<(Route, Vec<usize>)>, writes: &[Write], anchor: &Key, at: Timestamp, progress: &mut Progress) -> Result<Laid, KvError> {
+    async fn lay(
+        &mut self,
+        groups: Vec<(Route, Vec<usize>)>,
+        writes: &[Write],
+        anchor: &Key,
+        at: Timestamp,
+        progress: &mut Progress,
+    ) -> Result<Laid, KvError> {
         self.enter();
         progress.laid = true;
         let keys: Vec<Key> = writes.iter().map(|w| w.key.clone()).collect();

@@ -5,6 +5,7 @@ use futures::future::join_all;
 use meridian_clock::Timestamp;
 use meridian_storage::mvcc::Direction;
 use meridian_storage::{Key, Span};
+use smallvec::SmallVec;
 
 use super::Txn;
 use crate::api::{Columns, Get, Got, Isolation, KvError, LockWait, Locking, Page, Scan};
@@ -48,7 +49,7 @@ impl Txn {
         let mut moved_to = Timestamp::ZERO;
         let mut backoff: Option<Backoff> = None;
         while !wanted.is_empty() {
-            let groups = self.gateway.router.group(wanted.iter().map(|w| &w.get.key)).await?;
+            let groups = self.gateway.router.group(&wanted.iter().map(|w| &w.get.key).collect::<SmallVec<[&Key; 4]>>()).await?;
             for (route, at) in &groups {
                 self.count(route);
                 if at.iter().any(|i| wanted[*i].get.lock.is_some()) {
@@ -166,7 +167,7 @@ impl Txn {
         let mut backoff: Option<Backoff> = None;
         loop {
             let points = pending.points.len();
-            let keys: Vec<Key> = pending.points.iter().map(|p| p.key.clone()).chain(pending.spans.iter().map(|s| s.span.start.clone())).collect();
+            let keys: Vec<&Key> = pending.points.iter().map(|p| &p.key).chain(pending.spans.iter().map(|s| &s.span.start)).collect();
             let groups = self.gateway.router.group(&keys).await?;
             let mut batches = Vec::with_capacity(groups.len());
             for (route, at) in groups {
@@ -193,7 +194,10 @@ impl Txn {
             let router = self.gateway.router.clone();
             let answers = self
                 .guarded(async {
-                    Ok(join_all(batches.iter().map(|(route, part)| router.send(route, &header, Request::Validate { reads: part.clone(), at }))).await)
+                    Ok(join_all(
+                        batches.iter().map(|(route, part)| router.send(route, &header, Request::Validate { reads: part.clone(), at })),
+                    )
+                    .await)
                 })
                 .await?;
             pending = Reads::default();
@@ -293,7 +297,13 @@ impl Txn {
     }
 
     /// Takes a stretch into the read set; answers its rows.
-    fn take_page(&mut self, part: &RangeScan, stretch: &Span, reply: ScanReply, moved_to: &mut Timestamp) -> Result<Vec<(Key, Bytes)>, KvError> {
+    fn take_page(
+        &mut self,
+        part: &RangeScan,
+        stretch: &Span,
+        reply: ScanReply,
+        moved_to: &mut Timestamp,
+    ) -> Result<Vec<(Key, Bytes)>, KvError> {
         self.seen = self.seen.max(reply.newest);
         self.hint = self.hint.max(reply.hint);
         let skips = part.lock.is_some_and(|l| l.wait == LockWait::SkipLocked);

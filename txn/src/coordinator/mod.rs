@@ -28,7 +28,9 @@ use meridian_storage::mvcc::AttemptId;
 use meridian_storage::{Key, Span};
 use smallvec::SmallVec;
 
-use crate::api::{Expect, Get, Got, Isolation, KvError, KvTxn, LockStrength, LockWait, Locking, Page, Savepoint, Scan, TxnOptions, TxnStats};
+use crate::api::{
+    Expect, Get, Got, Isolation, KvError, KvTxn, LockStrength, LockWait, Locking, Page, Savepoint, Scan, TxnOptions, TxnStats,
+};
 use crate::attempt;
 use crate::node::Config;
 use crate::request::Header;
@@ -172,7 +174,11 @@ impl Txn {
         if let Err(error) = &outcome
             && !matches!(
                 error,
-                KvError::LockNotAvailable { .. } | KvError::LockTimeout { .. } | KvError::KeyExists { .. } | KvError::Program(_) | KvError::ReadOnly
+                KvError::LockNotAvailable { .. }
+                    | KvError::LockTimeout { .. }
+                    | KvError::KeyExists { .. }
+                    | KvError::Program(_)
+                    | KvError::ReadOnly
             )
         {
             self.state = State::Failed;

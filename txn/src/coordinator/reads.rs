@@ -64,7 +64,15 @@ impl ReadSet {
             return;
         }
         let (locked, version) = self.points.get(key).map_or((false, version), |p| (p.locked, p.version));
-        let point = Point { version, digest: digest::point(value, columns), columns: columns.clone(), valid_at, locked, live: value.is_some(), in_span: false };
+        let point = Point {
+            version,
+            digest: digest::point(value, columns),
+            columns: columns.clone(),
+            valid_at,
+            locked,
+            live: value.is_some(),
+            in_span: false,
+        };
         self.points.insert(key.clone(), point);
     }
 
@@ -104,7 +112,8 @@ impl ReadSet {
                 return Err(());
             }
         }
-        let point = Point { version: Some(version), columns: Columns::All, digest, valid_at: Timestamp::ZERO, locked: true, live: true, in_span };
+        let point =
+            Point { version: Some(version), columns: Columns::All, digest, valid_at: Timestamp::ZERO, locked: true, live: true, in_span };
         self.points.insert(key, point);
         Ok(())
     }
@@ -115,7 +124,9 @@ impl ReadSet {
             return;
         }
         // Pages of one scan at one snapshot join up without a program only by their digests, so they stay apart; the same page twice does not.
-        if self.spans.last().is_some_and(|last| last.span == read.span && last.digest == read.digest && last.program == read.program && last.columns == read.columns) {
+        if self.spans.last().is_some_and(|last| {
+            last.span == read.span && last.digest == read.digest && last.program == read.program && last.columns == read.columns
+        }) {
             return;
         }
         self.spans.push(read);
@@ -142,7 +153,13 @@ impl ReadSet {
             .points
             .iter()
             .filter(|(key, p)| !p.in_span && p.valid_at < at && (locked || !p.locked) && !written(key))
-            .map(|(key, p)| PointRead { key: key.clone(), version: p.version, columns: p.columns.clone(), digest: p.digest, valid_at: p.valid_at })
+            .map(|(key, p)| PointRead {
+                key: key.clone(),
+                version: p.version,
+                columns: p.columns.clone(),
+                digest: p.digest,
+                valid_at: p.valid_at,
+            })
             .collect();
         Reads { points, spans: self.spans.iter().filter(|s| s.valid_at < at).cloned().collect() }
     }

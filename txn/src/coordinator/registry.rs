@@ -121,7 +121,9 @@ impl Registry {
                 for next in self.waits_of(*last) {
                     if let Some(at) = path.iter().position(|p| *p == next) {
                         let circle = &path[at..];
-                        let Some(victim) = circle.iter().copied().reduce(|a, b| if attempt::younger(a, b) { a } else { b }) else { continue };
+                        let Some(victim) = circle.iter().copied().reduce(|a, b| if attempt::younger(a, b) { a } else { b }) else {
+                            continue;
+                        };
                         let detail = format!("{} transactions wait for each other: {circle:?}", circle.len());
                         router.tell(attempt::coordinator(victim), NodeMessage::Victim { victim, key: key.clone(), detail });
                     } else if path.len() < PATH_MAX {

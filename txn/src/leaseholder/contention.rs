@@ -191,7 +191,7 @@ impl Leaseholders {
                 Ok(Fate::Committed(at)) => return self.resolve_here(state, target, Some(at), key).await,
                 Ok(Fate::Aborted) => return self.resolve_here(state, target, None, key).await,
                 Ok(Fate::Pushed(to)) if push_to.is_some_and(|wanted| to > wanted) => {
-                    return self.propose_loop(state, header, &mut |h| self.try_push_intent(state, h.0, &h.1, h.2), (target, key.clone(), to)).await;
+                    return self.propose_loop(state, &mut || self.try_push_intent(state, target, key, to)).await;
                 }
                 // Alive, being settled by somebody else, or its record cannot be reached now: keep waiting.
                 Ok(_) | Err(_) => {}
@@ -200,8 +200,7 @@ impl Leaseholders {
     }
 
     async fn resolve_here(&self, state: &Arc<RangeState>, target: AttemptId, at: Option<Timestamp>, key: &Key) -> Result<(), Refusal> {
-        let header = Header { attempt: NOBODY, read_ts: Timestamp::ZERO };
         let keys = [key.clone()];
-        self.propose_loop(state, &header, &mut |(target, at)| self.try_resolve(state, *target, *at, &keys), (target, at)).await
+        self.propose_loop(state, &mut || self.try_resolve(state, target, at, &keys)).await
     }
 }

@@ -47,7 +47,10 @@ impl Latches {
         if self.writes.is_empty() || span.is_empty() {
             return None;
         }
-        self.writes.range::<[u8], _>((std::ops::Bound::Included(&span.start[..]), std::ops::Bound::Excluded(&span.end[..]))).next().map(|(_, id)| *id)
+        self.writes
+            .range::<[u8], _>((std::ops::Bound::Included(&span.start[..]), std::ops::Bound::Excluded(&span.end[..])))
+            .next()
+            .map(|(_, id)| *id)
     }
 
     fn conflict(&self, spec: &LatchSpec) -> Option<LatchId> {

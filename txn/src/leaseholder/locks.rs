@@ -151,7 +151,11 @@ impl LockTable {
                 let (wake, granted) = oneshot::channel();
                 self.next += 1;
                 let waiter = Waiter { id: self.next, attempt, strength, wake };
-                if holds.is_some() { entry.waiters.push_front(waiter) } else { entry.waiters.push_back(waiter) }
+                if holds.is_some() {
+                    entry.waiters.push_front(waiter)
+                } else {
+                    entry.waiters.push_back(waiter)
+                }
                 Acquired::Queued(Queued { id: self.next, granted })
             }
         }
@@ -184,7 +188,8 @@ impl LockTable {
         let Some(at) = entry.waiters.iter().position(|w| w.id == id) else { return Vec::new() };
         let me = &entry.waiters[at];
         let holders = entry.holders.iter().filter(|h| h.attempt != me.attempt && conflicts(h.strength, me.strength)).map(|h| h.attempt);
-        let ahead = entry.waiters.iter().take(at).rev().find(|w| w.attempt != me.attempt && conflicts(w.strength, me.strength)).map(|w| w.attempt);
+        let ahead =
+            entry.waiters.iter().take(at).rev().find(|w| w.attempt != me.attempt && conflicts(w.strength, me.strength)).map(|w| w.attempt);
         let mut all: Vec<AttemptId> = holders.chain(ahead).collect();
         all.sort();
         all.dedup();
@@ -203,7 +208,8 @@ impl LockTable {
 
     /// Frees every place in a queue of `attempt`; rare (a wait was given up on another node).
     pub fn leave_all(&mut self, attempt: AttemptId) {
-        let keys: Vec<Key> = self.entries.iter().filter(|(_, e)| e.waiters.iter().any(|w| w.attempt == attempt)).map(|(k, _)| k.clone()).collect();
+        let keys: Vec<Key> =
+            self.entries.iter().filter(|(_, e)| e.waiters.iter().any(|w| w.attempt == attempt)).map(|(k, _)| k.clone()).collect();
         for key in keys {
             if let Some(entry) = self.entries.get_mut(&key) {
                 entry.waiters.retain(|w| w.attempt != attempt);
@@ -302,10 +308,7 @@ mod tests {
     fn compatibility_is_postgresql_s() {
         let all = [KeyShare, Share, NoKeyUpdate, Update];
         let table: Vec<Vec<bool>> = all.iter().map(|a| all.iter().map(|b| conflicts(*a, *b)).collect()).collect();
-        assert_eq!(
-            table,
-            [[false, false, false, true], [false, false, true, true], [false, true, true, true], [true, true, true, true]]
-        );
+        assert_eq!(table, [[false, false, false, true], [false, false, true, true], [false, true, true, true], [true, true, true, true]]);
     }
 
     #[test]

@@ -246,7 +246,9 @@ impl Leaseholders {
         let since = Instant::now();
         loop {
             let tried = match request {
-                Request::OnePhase { at, writes, reads, remote_reads } => self.try_one_phase(state, header, *at, writes, reads, *remote_reads),
+                Request::OnePhase { at, writes, reads, remote_reads } => {
+                    self.try_one_phase(state, header, *at, writes, reads, *remote_reads)
+                }
                 Request::Intents { at, anchor, writes, stage } => self.try_intents(state, header, *at, anchor, writes, stage.as_deref()),
                 Request::Stage { at, anchor, keys } => self.try_stage(state, header, *at, anchor, keys),
                 Request::Finish { anchor, at, keys } => self.try_finish(state, header, anchor, *at, keys),
@@ -270,18 +272,13 @@ impl Leaseholders {
     }
 
     /// A change of the leaseholder's own (resolution, pushed intents) until it is through. Waits for latches and leases only.
-    async fn propose_loop<T>(
+    async fn propose_loop(
         &self,
         state: &Arc<RangeState>,
-        _header: &Header,
-        evaluate: &mut (dyn FnMut(&T) -> Result<Outcome, Blocked> + Send),
-        argument: T,
-    ) -> Result<(), Refusal>
-    where
-        T: Send + Sync,
-    {
+        evaluate: &mut (dyn FnMut() -> Result<Outcome, Blocked> + Send),
+    ) -> Result<(), Refusal> {
         loop {
-            match evaluate(&argument) {
+            match evaluate() {
                 Ok(Outcome::Answer(_)) => return Ok(()),
                 Ok(Outcome::Propose(evaluated)) => return self.propose(state, *evaluated).await.map(|_| ()),
                 Err(Blocked::Refused(refusal)) => return Err(*refusal),

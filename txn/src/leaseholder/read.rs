@@ -59,7 +59,13 @@ impl Leaseholders {
     }
 
     /// A locking point read: the newest version, under its lock.
-    pub(super) fn try_lock_get(&self, state: &Arc<RangeState>, header: &Header, get: &PointGet, lock: Locking) -> Result<PointReply, Blocked> {
+    pub(super) fn try_lock_get(
+        &self,
+        state: &Arc<RangeState>,
+        header: &Header,
+        get: &PointGet,
+        lock: Locking,
+    ) -> Result<PointReply, Blocked> {
         state.lease_at(header.read_ts)?;
         let key = &get.key;
         let floor = {
@@ -127,7 +133,13 @@ impl Leaseholders {
     }
 
     /// A locking scan: locks every row that comes out and reads the newest state, kept still by a latch while it looks.
-    pub(super) fn try_lock_scan(&self, state: &Arc<RangeState>, header: &Header, scan: &RangeScan, lock: Locking) -> Result<ScanReply, Blocked> {
+    pub(super) fn try_lock_scan(
+        &self,
+        state: &Arc<RangeState>,
+        header: &Header,
+        scan: &RangeScan,
+        lock: Locking,
+    ) -> Result<ScanReply, Blocked> {
         state.lease_at(header.read_ts)?;
         let _latch = {
             let mut inner = state.lock();
@@ -144,8 +156,7 @@ impl Leaseholders {
         let mut stopped: Option<Blocked> = None;
         let stretch = run(reader, scan, Timestamp::MAX, VISITS_MAX, program, &mut |key, version| {
             let key = Key::copy_from_slice(key);
-            if lock.wait == LockWait::SkipLocked
-                && mvcc::intent(reader, &key).is_ok_and(|i| i.is_some_and(|i| i.attempt != header.attempt))
+            if lock.wait == LockWait::SkipLocked && mvcc::intent(reader, &key).is_ok_and(|i| i.is_some_and(|i| i.attempt != header.attempt))
             {
                 return Verdict::Skip;
             }
@@ -184,14 +195,24 @@ impl Leaseholders {
             state.admit_span(&inner, &scan.span)?;
             inner.tscache.raise_span(&covered, valid_at, header.attempt);
             let closed = inner.closed.next();
-            locked.iter().map(|row| inner.tscache.floor(&row.key, header.attempt).max(row.version.0.next())).max().map_or(Timestamp::ZERO, |h| h.max(closed))
+            locked
+                .iter()
+                .map(|row| inner.tscache.floor(&row.key, header.attempt).max(row.version.0.next()))
+                .max()
+                .map_or(Timestamp::ZERO, |h| h.max(closed))
         };
         Ok(scan_reply(stretch, valid_at, locked, hint))
     }
 
     /// C3: do these reads still hold at `at`? Raises the timestamp cache first (C2), then compares by version, and by value where the version is another.
     /// Answers the newest version compared.
-    pub(super) fn try_validate(&self, state: &Arc<RangeState>, header: &Header, reads: &Reads, at: Timestamp) -> Result<Timestamp, Blocked> {
+    pub(super) fn try_validate(
+        &self,
+        state: &Arc<RangeState>,
+        header: &Header,
+        reads: &Reads,
+        at: Timestamp,
+    ) -> Result<Timestamp, Blocked> {
         state.lease_at(at)?;
         {
             let mut inner = state.lock();
@@ -315,7 +336,13 @@ pub(crate) fn covered(span: &Span, direction: Direction, resume: Option<&Span>) 
 }
 
 /// The foreign intent at or below `at` that a scan in `direction` meets first.
-fn first_intent(reader: &dyn Reader, span: &Span, direction: Direction, attempt: AttemptId, at: Timestamp) -> Result<Option<(Key, Intent)>, Blocked> {
+fn first_intent(
+    reader: &dyn Reader,
+    span: &Span,
+    direction: Direction,
+    attempt: AttemptId,
+    at: Timestamp,
+) -> Result<Option<(Key, Intent)>, Blocked> {
     let mut found = None;
     mvcc::intents(reader, span, &mut |key, intent| {
         if intent.attempt == attempt || intent.ts > at {

@@ -38,7 +38,13 @@ impl Leaseholders {
 
     /// Checks a staging against the record as it stands; the bytes to write, or what to answer instead. The caller holds the latch of the anchor
     /// or of the record.
-    pub(super) fn stage_record(&self, attempt: AttemptId, anchor: &Key, at: Timestamp, keys: &[Key]) -> Result<Result<Vec<u8>, Response>, Blocked> {
+    pub(super) fn stage_record(
+        &self,
+        attempt: AttemptId,
+        anchor: &Key,
+        at: Timestamp,
+        keys: &[Key],
+    ) -> Result<Result<Vec<u8>, Response>, Blocked> {
         let old = self.load(anchor, attempt)?;
         let min_ts = old.as_ref().map_or(Timestamp::ZERO, |r| r.min_ts);
         match old.map(|r| r.status) {
@@ -59,7 +65,14 @@ impl Leaseholders {
         }
     }
 
-    pub(super) fn try_stage(&self, state: &Arc<RangeState>, header: &Header, at: Timestamp, anchor: &Key, keys: &[Key]) -> Result<Outcome, Blocked> {
+    pub(super) fn try_stage(
+        &self,
+        state: &Arc<RangeState>,
+        header: &Header,
+        at: Timestamp,
+        anchor: &Key,
+        keys: &[Key],
+    ) -> Result<Outcome, Blocked> {
         let latches = self.latch_record(state, anchor, header.attempt)?;
         let lease = state.lease_at(at)?;
         match self.stage_record(header.attempt, anchor, at, keys)? {
@@ -73,7 +86,14 @@ impl Leaseholders {
     }
 
     /// The coordinator's last word. `keys` of the anchor's range are resolved in the same step, so after the record (C5).
-    pub(super) fn try_finish(&self, state: &Arc<RangeState>, header: &Header, anchor: &Key, at: Option<Timestamp>, keys: &[Key]) -> Result<Outcome, Blocked> {
+    pub(super) fn try_finish(
+        &self,
+        state: &Arc<RangeState>,
+        header: &Header,
+        anchor: &Key,
+        at: Option<Timestamp>,
+        keys: &[Key],
+    ) -> Result<Outcome, Blocked> {
         let lease = state.lease_at(Timestamp::ZERO)?;
         let attempt = header.attempt;
         let latches = self.latch_keys(state, keys.iter().cloned().chain([record_latch(anchor, attempt)]))?;
@@ -118,7 +138,15 @@ impl Leaseholders {
     }
 
     /// C7. `suspect` and `force` say what the pusher knows of the coordinator: not reached for a while; known to be gone.
-    pub(super) fn try_push(&self, state: &Arc<RangeState>, target: AttemptId, anchor: &Key, to: Option<Timestamp>, force: bool, suspect: bool) -> Result<Outcome, Blocked> {
+    pub(super) fn try_push(
+        &self,
+        state: &Arc<RangeState>,
+        target: AttemptId,
+        anchor: &Key,
+        to: Option<Timestamp>,
+        force: bool,
+        suspect: bool,
+    ) -> Result<Outcome, Blocked> {
         let now = self.clock.now().latest;
         let aborted = |min_ts| Decision::Write(Record { status: Status::Aborted, min_ts, heartbeat: now }, Response::Fate(Fate::Aborted));
         self.decide(state, anchor, target, |old| {
@@ -153,7 +181,14 @@ impl Leaseholders {
     }
 
     /// C6: decides the very staging that was asked about, or reports what stands there instead.
-    pub(super) fn try_recover(&self, state: &Arc<RangeState>, target: AttemptId, anchor: &Key, staged: Timestamp, commit: bool) -> Result<Outcome, Blocked> {
+    pub(super) fn try_recover(
+        &self,
+        state: &Arc<RangeState>,
+        target: AttemptId,
+        anchor: &Key,
+        staged: Timestamp,
+        commit: bool,
+    ) -> Result<Outcome, Blocked> {
         let now = self.clock.now().latest;
         self.decide(state, anchor, target, |old| {
             let Some(record) = old else { return Ok(Decision::Keep(Response::Fate(Fate::Live))) };

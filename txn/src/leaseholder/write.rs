@@ -132,7 +132,13 @@ impl Leaseholders {
     }
 
     /// Turns intents of `target` into versions at `at`, or removes them.
-    pub(super) fn try_resolve(&self, state: &Arc<RangeState>, target: AttemptId, at: Option<Timestamp>, keys: &[Key]) -> Result<Outcome, Blocked> {
+    pub(super) fn try_resolve(
+        &self,
+        state: &Arc<RangeState>,
+        target: AttemptId,
+        at: Option<Timestamp>,
+        keys: &[Key],
+    ) -> Result<Outcome, Blocked> {
         let lease = state.lease_at(Timestamp::ZERO)?;
         let latches = self.latch_keys(state, keys.iter().cloned())?;
         let mut batch = Batch::new();

@@ -211,9 +211,9 @@ impl Router {
     }
 
     /// Indices of `keys` by route, routes in order of first appearance.
-    pub(crate) async fn group<'k>(&self, keys: impl IntoIterator<Item = &'k Key>) -> Result<Vec<(Route, Vec<usize>)>, KvError> {
+    pub(crate) async fn group(&self, keys: &[&Key]) -> Result<Vec<(Route, Vec<usize>)>, KvError> {
         let mut groups: Vec<(Route, Vec<usize>)> = Vec::new();
-        for (i, key) in keys.into_iter().enumerate() {
+        for (i, key) in keys.iter().enumerate() {
             // Keys mostly come sorted: the last group first, then the others.
             if let Some(group) = groups.iter_mut().rev().find(|(route, _)| route.span.contains(key)) {
                 group.1.push(i);
@@ -231,7 +231,8 @@ impl Router {
             Target::Remote(node) => {
                 let timeout = if request.may_wait_for_locks() { LOCK_CALL_TIMEOUT } else { CALL_TIMEOUT };
                 let envelope = Envelope::Batch(Batch { range: route.range, header: *header, request });
-                let body = postcard::to_stdvec(&envelope).map_err(|e| SendError::Kv(KvError::Internal(format!("encoding a request: {e}"))))?;
+                let body =
+                    postcard::to_stdvec(&envelope).map_err(|e| SendError::Kv(KvError::Internal(format!("encoding a request: {e}"))))?;
                 match self.transport.call(*node, TrafficClass::Kv, Service::Kv, body.into(), timeout).await {
                     Ok(bytes) => postcard::from_bytes::<Result<Response, Refusal>>(&bytes)
                         .map_err(|e| SendError::Kv(KvError::Internal(format!("decoding the answer of {node}: {e}"))))?,
@@ -284,11 +285,17 @@ impl Router {
     }
 
     /// Sends requests about many keys, one per range and round, in parallel, until all are answered.
-    pub(crate) async fn ask_all(&self, keys: &[Key], header: &Header, make: &(dyn Fn(Vec<Key>) -> Request + Sync)) -> Result<Vec<Response>, KvError> {
+    pub(crate) async fn ask_all(
+        &self,
+        keys: &[Key],
+        header: &Header,
+        make: &(dyn Fn(Vec<Key>) -> Request + Sync),
+    ) -> Result<Vec<Response>, KvError> {
         let (mut pending, mut responses, mut backoff): (Vec<Key>, _, _) = (keys.to_vec(), Vec::new(), Backoff::new());
         loop {
-            let groups = self.group(&pending).await?;
-            let batches: Vec<(Route, Vec<Key>)> = groups.into_iter().map(|(r, at)| (r, at.iter().map(|i| pending[*i].clone()).collect())).collect();
+            let groups = self.group(&pending.iter().collect::<Vec<_>>()).await?;
+            let batches: Vec<(Route, Vec<Key>)> =
+                groups.into_iter().map(|(r, at)| (r, at.iter().map(|i| pending[*i].clone()).collect())).collect();
             let answers = join_all(batches.iter().map(|(route, keys)| self.send(route, header, make(keys.clone())))).await;
             pending = Vec::new();
             for ((_, keys), answer) in batches.into_iter().zip(answers) {
@@ -307,7 +314,14 @@ impl Router {
 
     /// What became of `target`, settling it if it is abandoned: pushed, or recovered by the one way there is (C6, C7).
     /// Boxed, because settling asks ranges, and asking a range may come back here.
-    pub(crate) fn settle<'a>(&'a self, target: AttemptId, anchor: &'a Key, to: Option<Timestamp>, force: bool, suspect: bool) -> BoxFuture<'a, Result<Fate, KvError>> {
+    pub(crate) fn settle<'a>(
+        &'a self,
+        target: AttemptId,
+        anchor: &'a Key,
+        to: Option<Timestamp>,
+        force: bool,
+        suspect: bool,
+    ) -> BoxFuture<'a, Result<Fate, KvError>> {
         Box::pin(async move {
             let nobody = self.system_header();
             let push = Request::Push { target, anchor: anchor.clone(), to, force, suspect };
