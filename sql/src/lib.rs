@@ -12,11 +12,11 @@
 //! ```
 //! Data passes in that order; each module knows only those above it in this list (session knows all).
 
-// pub mod catalog;
+pub mod catalog;
 pub mod error;
 // pub mod exec;
 // pub mod front;
 pub mod functions;
-// pub mod plan;
-// pub mod session;
+pub mod plan;
+pub mod session;
 pub mod types;

@@ -119,3 +119,11 @@ pub struct Array {
     /// The elements.
     pub elements: Vec<Datum>,
 }
+
+impl DataType {
+    /// The array type over this element type (`RECORD` arrays for what has none).
+    pub fn array_of(self) -> DataType {
+        let _ = self;
+        todo!("types builder")
+    }
+}
