@@ -205,9 +205,8 @@ impl Given {
 /// All peers of one node, and its own silence.
 #[derive(Debug)]
 pub(crate) struct Peers {
-    pub node: NodeId,
-    pub clock: Clock,
-    pub config: LivenessConfig,
+    clock: Clock,
+    config: LivenessConfig,
     incarnation: u64,
     /// Neither votes nor campaigns until `earliest` has passed this.
     silent_until: Timestamp,
@@ -216,12 +215,12 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    pub(crate) fn new(node: NodeId, clock: Clock, config: LivenessConfig, entropy: &Entropy) -> Self {
+    pub(crate) fn new(clock: Clock, config: LivenessConfig, entropy: &Entropy) -> Self {
         let entropy = entropy.fork("liveness");
         let silent_until = clock.now().latest.plus(config.duration);
         // The clock separates this process from its predecessor even if both were handed the same seed.
         let incarnation = (entropy.rng().random::<u64>() ^ clock.now().latest.as_raw()) | 1;
-        Peers { node, clock, config, incarnation, silent_until, entropy, peers: RwLock::default() }
+        Peers { clock, config, incarnation, silent_until, entropy, peers: RwLock::default() }
     }
 
     /// Whether this node started too recently to vote.

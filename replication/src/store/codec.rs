@@ -267,3 +267,17 @@ pub(crate) fn is_joint(descriptor: &RangeDescriptor) -> bool {
 pub(crate) fn votes(replica: &ReplicaDescriptor) -> bool {
     replica.role != ReplicaRole::Learner
 }
+
+/// Whether two configurations have the same members in the same roles.
+pub(crate) fn same_conf(a: &ConfState, b: &ConfState) -> bool {
+    let same = |a: &[u64], b: &[u64]| {
+        let (mut a, mut b) = (a.to_vec(), b.to_vec());
+        a.sort_unstable();
+        b.sort_unstable();
+        a == b
+    };
+    same(&a.voters, &b.voters)
+        && same(&a.voters_outgoing, &b.voters_outgoing)
+        && same(&a.learners, &b.learners)
+        && same(&a.learners_next, &b.learners_next)
+}

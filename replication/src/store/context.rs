@@ -76,6 +76,7 @@ pub(crate) struct ReplicaMap {
     by_id: BTreeMap<RangeId, Arc<ReplicaHandle>>,
     /// Spans never overlap; includes spans that a snapshot on its way in has reserved.
     by_start: BTreeMap<Key, (Key, RangeId)>,
+    starts: BTreeMap<RangeId, Key>,
 }
 
 impl ReplicaMap {
@@ -111,16 +112,22 @@ impl ReplicaMap {
     /// Sets the span of a range.
     pub(crate) fn reserve(&mut self, range: RangeId, span: Span) {
         self.unreserve(range);
+        self.starts.insert(range, span.start.clone());
         self.by_start.insert(span.start, (span.end, range));
     }
 
     fn unreserve(&mut self, range: RangeId) {
-        self.by_start.retain(|_, (_, id)| *id != range);
+        if let Some(start) = self.starts.remove(&range)
+            && self.by_start.get(&start).is_some_and(|(_, id)| *id == range)
+        {
+            self.by_start.remove(&start);
+        }
     }
 
-    pub(crate) fn remove(&mut self, range: RangeId) {
+    /// Forgets a range; answers whether it was known.
+    pub(crate) fn remove(&mut self, range: RangeId) -> bool {
         self.unreserve(range);
-        self.by_id.remove(&range);
+        self.by_id.remove(&range).is_some()
     }
 }
 
@@ -193,6 +200,13 @@ pub(crate) struct Context {
     pub range_ids: Arc<RangeIds>,
     /// Checksums that are being collected, by request.
     pub checksums: Mutex<BTreeMap<u128, tokio::sync::mpsc::UnboundedSender<(NodeId, u64, u64)>>>,
+    /// Logs of removed replicas, to be deleted once the removal is durable: range, least replica id that stays.
+    pub log_garbage: Mutex<Vec<(RangeId, ReplicaId)>>,
+    /// Snapshots on their way in.
+    pub incoming: Mutex<BTreeMap<RangeId, super::snapshot::Incoming>>,
+    /// Bounds the snapshots on their way out.
+    pub sending: Arc<tokio::sync::Semaphore>,
+    pub incarnations: std::sync::atomic::AtomicU64,
     /// Set while the disk refuses writes: new proposals are refused at once.
     pub disk_full: AtomicBool,
     pub logger: slog::Logger,
@@ -207,9 +221,13 @@ impl std::fmt::Debug for Context {
 impl Context {
     /// The worker that owns `range`.
     pub(crate) fn worker(&self, range: RangeId) -> &WorkerSender {
+        &self.workers[self.worker_index(range)]
+    }
+
+    pub(crate) fn worker_index(&self, range: RangeId) -> usize {
         // Fibonacci hashing spreads consecutive ids evenly.
         let hash = range.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        &self.workers[(hash % self.workers.len() as u64) as usize]
+        (hash % self.workers.len() as u64) as usize
     }
 
     pub(crate) fn disk_is_full(&self) -> bool {

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use meridian_clock::{Clock, Timestamp};
@@ -16,6 +15,7 @@ use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot};
 
 use super::codec;
+use super::context::RangeIds;
 use super::worker::{Request, WorkerMessage};
 use crate::api::{
     AdminError, Applied, Command, Lease, NodeId, NotLeaseholder, ProposeError, RangeDescriptor, RangeId, RangeReplica, ReplicaId, Term,
@@ -68,6 +68,7 @@ pub struct ReplicaHandle {
     applied: AtomicU64,
     /// The node that leads, as far as known; 0 if none is.
     leader: AtomicU32,
+    range_ids: Arc<RangeIds>,
 }
 
 impl fmt::Debug for ReplicaHandle {
@@ -83,6 +84,7 @@ impl ReplicaHandle {
         clock: Clock,
         worker: mpsc::Sender<WorkerMessage>,
         descriptor: Arc<RangeDescriptor>,
+        range_ids: &Arc<RangeIds>,
     ) -> Self {
         ReplicaHandle {
             range: descriptor.id,
@@ -95,6 +97,7 @@ impl ReplicaHandle {
             closed: AtomicU64::new(0),
             applied: AtomicU64::new(0),
             leader: AtomicU32::new(0),
+            range_ids: range_ids.clone(),
         }
     }
 
@@ -167,10 +170,19 @@ impl ReplicaHandle {
 
     /// Sends an administrative request to the worker and waits for its answer.
     pub(crate) async fn admin<T>(&self, make: impl FnOnce(oneshot::Sender<Result<T, AdminError>>) -> Request) -> Result<T, AdminError> {
+        self.admin_within(ADMIN_DEADLINE, make).await
+    }
+
+    /// The same with a deadline of its own.
+    pub(crate) async fn admin_within<T>(
+        &self,
+        deadline: Duration,
+        make: impl FnOnce(oneshot::Sender<Result<T, AdminError>>) -> Request,
+    ) -> Result<T, AdminError> {
         let (done, answer) = oneshot::channel();
         let message = WorkerMessage::Request { range: self.range, request: make(done) };
         self.worker.send(message).await.map_err(|_| AdminError::Invalid("this node is stopping".into()))?;
-        match tokio::time::timeout(ADMIN_DEADLINE, answer).await {
+        match tokio::time::timeout(deadline, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => Err(AdminError::Propose(ProposeError::Ambiguous(self.range))),
         }
@@ -209,7 +221,7 @@ impl RangeReplica for ReplicaHandle {
             Err(error) => return futures::future::ready(Err(error.into())).boxed(),
         };
         let (done, answer) = oneshot::channel();
-        let request = Request::Propose { term: lease.term, request: command.request, payload, done };
+        let request = Request::Propose { term: lease.term, payload, done };
         // Sent before the future is first polled, so that one caller's proposals keep their order.
         match self.worker.try_send(WorkerMessage::Request { range: self.range, request }) {
             Ok(()) => {}
@@ -221,7 +233,11 @@ impl RangeReplica for ReplicaHandle {
     }
 
     async fn split(&self, key: Key) -> Result<(), AdminError> {
-        self.admin(|done| Request::Split { key, done }).await
+        if self.descriptor().span.start == key {
+            return Ok(());
+        }
+        let right = self.range_ids.next().await.map_err(ProposeError::Storage)?;
+        self.admin(|done| Request::Split { key, right, done }).await
     }
 
     async fn transfer_lease(&self, to: NodeId) -> Result<(), AdminError> {
@@ -229,5 +245,3 @@ impl RangeReplica for ReplicaHandle {
     }
 }
 
-/// What a lease moved by plan takes along.
-pub(crate) type Handover = Bytes;

@@ -1,7 +1,8 @@
 //! Where a store keeps what replicas need, in `Space::Log` and `Space::Meta`.
 //!
 //! ```text
-//!   Log    range u64 ‖ replica u64 ‖ 0x00            hard state (Raft's encoding)
+//!   Log    0 u64 ‖ 0 u64 ‖ 0x00                      counter of range ids given out by this node (there is no range 0)
+//!          range u64 ‖ replica u64 ‖ 0x00            hard state (Raft's encoding)
 //!          range u64 ‖ replica u64 ‖ 0x01            truncated: index u64, term u64
 //!          range u64 ‖ replica u64 ‖ 0x02 ‖ index    entry (Raft's encoding)
 //!   Meta   0x00                                      identity of the store
@@ -10,7 +11,6 @@
 //!          0x01 ‖ range u64 ‖ 0x02 ‖ slot u32        applied request id (a ring)
 //!          0x02 ‖ range u64                          tombstone: least replica id that may come to this node
 //!          0x03 ‖ range u64                          a snapshot is on its way in: its span holds no valid state
-//!          0x04                                      counter of range ids given out by this node
 //! ```
 //! The log is keyed by the replica's id too. `Log` and `Meta` become durable at different moments, so after a crash the log of a replica
 //! may outlive the state that says it exists; under its own key it cannot be mistaken for that of a later incarnation.
@@ -112,9 +112,6 @@ pub(crate) fn tombstone_key(range: RangeId) -> Bytes {
 }
 pub(crate) fn incoming_key(range: RangeId) -> Bytes {
     meta(3, range, &[])
-}
-pub(crate) fn range_counter_key() -> Bytes {
-    Bytes::from_static(&[4])
 }
 /// All records of `kind` 1 (replicas), 2 (tombstones) or 3 (incoming snapshots).
 pub(crate) fn kind_bounds(kind: u8) -> (Bytes, Bytes) {

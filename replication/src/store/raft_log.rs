@@ -75,7 +75,12 @@ impl RaftLog {
         }
         let mut log =
             RaftLog { engine, range, replica, conf, hard: HardState::default(), truncated, last, tail: VecDeque::new(), tail_bytes: 0, applied };
-        if last.index < applied.index {
+        if applied.index < log.truncated.index {
+            return Err(StorageError::Corruption(format!("{range}: applied {} but the log begins after {}", applied.index, truncated.index)));
+        }
+        // A snapshot's state was flushed, and the log below it may be short, or another leader's that never committed.
+        let fits = last.index >= applied.index && log.term(applied.index).is_ok_and(|term| term == applied.term);
+        if applied.index > 0 && !fits {
             log.begin_at(applied, batch);
         }
         // Entries are applied only once they are durable here and committed, so applied state proves both.
@@ -180,11 +185,6 @@ impl RaftLog {
             }
         }
         Ok(())
-    }
-
-    /// The entry before the first.
-    pub(crate) fn truncated(&self) -> Position {
-        self.truncated
     }
 
     fn read(&self, index: u64) -> Result<Option<Entry>, StorageError> {
