@@ -222,8 +222,14 @@ impl Replica {
         self.split_in_flight = false;
         let Some(handle) = self.handle.clone() else { return };
         let worker = self.ctx.worker(right.id);
-        let born =
-            Arc::new(ReplicaHandle::new(self.id, self.ctx.node, self.ctx.clock.clone(), worker.requests.clone(), right.clone(), &self.ctx.range_ids));
+        let born = Arc::new(ReplicaHandle::new(
+            self.id,
+            self.ctx.node,
+            self.ctx.clock.clone(),
+            worker.requests.clone(),
+            right.clone(),
+            &self.ctx.range_ids,
+        ));
         born.set_applied(layout::INITIAL_INDEX, self.applied.closed);
         {
             let mut map = self.ctx.map.write();
@@ -275,4 +281,3 @@ fn answer(waiter: Waiter, applied: Applied, range: crate::api::RangeId) {
         Waiter::Admin(done) => drop(done.send(Err(AdminError::Invalid(format!("{range} changed meanwhile"))))),
     }
 }
-

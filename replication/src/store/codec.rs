@@ -245,9 +245,8 @@ impl<M: protobuf::Message + Default> RaftMessage for M {}
 
 /// The Raft configuration that a descriptor's roles describe.
 pub(crate) fn conf_state(descriptor: &RangeDescriptor) -> ConfState {
-    let pick = |roles: &[ReplicaRole]| -> Vec<u64> {
-        descriptor.replicas.iter().filter(|r| roles.contains(&r.role)).map(|r| r.id.0).collect()
-    };
+    let pick =
+        |roles: &[ReplicaRole]| -> Vec<u64> { descriptor.replicas.iter().filter(|r| roles.contains(&r.role)).map(|r| r.id.0).collect() };
     let mut state = ConfState { learners: pick(&[ReplicaRole::Learner]), ..ConfState::default() };
     if is_joint(descriptor) {
         state.voters = pick(&[ReplicaRole::Voter, ReplicaRole::Incoming]);

@@ -514,7 +514,9 @@ impl Replica {
         let caught_up = settled
             && self.raw.raft.prs().iter().all(|(peer, progress)| {
                 let node = self.node_of(*peer);
-                if *peer == id || node.is_some_and(|n| !self.ctx.peers.peer(n).live() && self.raw.raft.prs().conf().voters().ids().len() > 1) {
+                if *peer == id
+                    || node.is_some_and(|n| !self.ctx.peers.peer(n).live() && self.raw.raft.prs().conf().voters().ids().len() > 1)
+                {
                     return true;
                 }
                 followers.extend(node.map(|n| (n, *peer)));

@@ -244,4 +244,3 @@ impl RangeReplica for ReplicaHandle {
         self.admin(|done| Request::Transfer { to, done }).await
     }
 }
-

@@ -20,9 +20,7 @@ use super::codec::{self, AdminCommand, MembershipChange, RaftMessage as _};
 use super::handle::ReplicaHandle;
 use super::replica::{Effects, Replica, Waiter};
 use super::worker::Request;
-use crate::api::{
-    AdminError, NodeId, RangeDescriptor, RangeId, RangeReplica as _, ReplicaDescriptor, ReplicaId, ReplicaRole, Term,
-};
+use crate::api::{AdminError, NodeId, RangeDescriptor, RangeId, RangeReplica as _, ReplicaDescriptor, ReplicaId, ReplicaRole, Term};
 use meridian_storage::Key;
 
 /// How long a learner may take to get its snapshot and catch up.

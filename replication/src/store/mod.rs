@@ -178,8 +178,11 @@ impl Store {
             disk_full: AtomicBool::new(false),
             logger: slog::Logger::root(slog::Discard, slog::o!()),
         });
-        let mut workers: Vec<Worker> =
-            senders.iter().zip(receivers).map(|(me, (requests, internal))| Worker::new(ctx.clone(), me.clone(), requests, internal)).collect();
+        let mut workers: Vec<Worker> = senders
+            .iter()
+            .zip(receivers)
+            .map(|(me, (requests, internal))| Worker::new(ctx.clone(), me.clone(), requests, internal))
+            .collect();
         ctx.take_up_replicas(&mut workers)?;
         let store = Arc::new(Store { ctx: ctx.clone(), system_kv: Mutex::new(false) });
         background::serve(&store);

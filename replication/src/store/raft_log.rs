@@ -73,10 +73,23 @@ impl RaftLog {
             }
             cursor.status()?;
         }
-        let mut log =
-            RaftLog { engine, range, replica, conf, hard: HardState::default(), truncated, last, tail: VecDeque::new(), tail_bytes: 0, applied };
+        let mut log = RaftLog {
+            engine,
+            range,
+            replica,
+            conf,
+            hard: HardState::default(),
+            truncated,
+            last,
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+            applied,
+        };
         if applied.index < log.truncated.index {
-            return Err(StorageError::Corruption(format!("{range}: applied {} but the log begins after {}", applied.index, truncated.index)));
+            return Err(StorageError::Corruption(format!(
+                "{range}: applied {} but the log begins after {}",
+                applied.index, truncated.index
+            )));
         }
         // A snapshot's state was flushed, and the log below it may be short, or another leader's that never committed.
         let fits = last.index >= applied.index && log.term(applied.index).is_ok_and(|term| term == applied.term);

@@ -30,9 +30,7 @@ use super::handle::ReplicaHandle;
 use super::layout;
 use super::raft_log::{Position, RaftLog};
 use super::requests::RequestWindow;
-use crate::api::{
-    AdminError, Applied, NodeId, ProposeError, RangeDescriptor, RangeId, RangeReplica as _, ReplicaId, RequestId, Term,
-};
+use crate::api::{AdminError, Applied, NodeId, ProposeError, RangeDescriptor, RangeId, RangeReplica as _, ReplicaId, RequestId, Term};
 
 /// Bytes of entries in one message, in one round of applying, and not yet committed.
 const MAX_MESSAGE_BYTES: u64 = 1 << 20;
@@ -488,11 +486,7 @@ impl Replica {
         if !self.is_alone() {
             // A leader waits for its followers within bounds; a follower keeps as much, since it may lead next.
             let floor = cut.saturating_sub(self.ctx.config.log_keep_entries);
-            let slowest = if self.is_leader() {
-                self.raw.raft.prs().iter().map(|(_, p)| p.matched).min().unwrap_or(cut)
-            } else {
-                floor
-            };
+            let slowest = if self.is_leader() { self.raw.raft.prs().iter().map(|(_, p)| p.matched).min().unwrap_or(cut) } else { floor };
             cut = cut.min(slowest.max(floor));
         }
         if let Err(error) = self.raw.mut_store().truncate(cut, &mut fx.log) {

@@ -240,7 +240,15 @@ impl SnapshotReceiver {
         Ok(())
     }
 
-    fn piece(&self, from: NodeId, range: RangeId, to: ReplicaId, number: u64, space: Space, pairs: Vec<(Bytes, Bytes)>) -> Result<(), String> {
+    fn piece(
+        &self,
+        from: NodeId,
+        range: RangeId,
+        to: ReplicaId,
+        number: u64,
+        space: Space,
+        pairs: Vec<(Bytes, Bytes)>,
+    ) -> Result<(), String> {
         let mut incoming = self.0.incoming.lock();
         let current = incoming.get_mut(&range).filter(|i| i.from == from && i.replica == to && i.next == number);
         let current = current.ok_or_else(|| format!("{range}: piece {number} is not expected"))?;

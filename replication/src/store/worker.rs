@@ -26,9 +26,7 @@ use super::layout;
 use super::membership::Change;
 use super::replica::{Born, Effects, Replica};
 use super::snapshot::{self, Arrived};
-use crate::api::{
-    AdminError, Applied, NodeId, NotLeaseholder, ProposeError, RangeId, RangeReplica as _, ReplicaId, RequestId, Term,
-};
+use crate::api::{AdminError, Applied, NodeId, NotLeaseholder, ProposeError, RangeId, RangeReplica as _, ReplicaId, RequestId, Term};
 use crate::liveness::PeerEvent;
 use crate::transport::{Service, TrafficClass};
 
