@@ -7,13 +7,16 @@
 //!   liveness       promises between nodes (L1–L3)
 //!   addressing     where a range is, itself data in ranges
 //!   consistency    checksums of replicas compared
-//!   placement      registry, up-replication, repair
+//!   registry       who is in the cluster: ids, joining, gossip, who is alive
+//!   placement      which node holds which replica: up-replication, repair, balance
 //! ```
 
 pub mod addressing;
 pub mod api;
 pub mod consistency;
 pub(crate) mod liveness;
+pub mod placement;
+pub mod registry;
 pub mod store;
 pub mod transport;
 
