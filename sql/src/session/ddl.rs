@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use meridian_storage::Key;
+use meridian_storage::Span;
 use meridian_txn::api::{Expect, KvError};
 
 use super::Session;
@@ -83,15 +83,16 @@ impl Session {
             }
             return Ok((tag, notices));
         }
+        let mut rows = 0;
         for job in jobs {
-            self.job(job).await?;
+            rows += self.job(job).await?;
         }
         if whole {
             self.commit_kv().await?;
             SqlCounters::add(&self.db.counters.commits);
             self.finish_transaction(true);
         }
-        let tag = if tag == "SELECT" { format!("SELECT {}", self.last_affected) } else { tag };
+        let tag = if tag == "SELECT" { format!("SELECT {rows}") } else { tag };
         Ok((tag, notices))
     }
 
@@ -123,34 +124,34 @@ impl Session {
         Ok((value, notices, jobs))
     }
 
-    /// One piece of work on rows, inside the open transaction.
-    async fn job(&mut self, job: Job) -> Result<()> {
+    /// One piece of work on rows, inside the open transaction; answers how many rows a statement of ours wrote.
+    async fn job(&mut self, job: Job) -> Result<u64> {
         match job {
             Job::Backfill { table, index } => {
-                let mut resume = None;
-                loop {
-                    resume = self.fill_chunk(table, index, resume).await?;
-                    if resume.is_none() {
-                        break;
-                    }
+                let mut rest = self.whole_table(table).await?;
+                while let Some(span) = rest {
+                    rest = self.fill_chunk(table, index, span).await?;
                 }
-                self.publish(table, index).await
+                self.publish(table, index).await?;
             }
             Job::MustBeEmpty { query, error } => {
-                if self.internal(&query).await?.is_empty() { Ok(()) } else { Err(job_error(*error)) }
+                if !self.internal(&query).await?.is_empty() {
+                    return Err(job_error(*error));
+                }
             }
-            Job::Run(sql) => self.internal(&sql).await.map(|_| ()),
-            Job::Adopt { table, scratch } => self.change_catalog(async |run| run.adopt(table, scratch)).await.map(|_| ()),
+            Job::Run(sql) => return self.internal_write(&sql).await,
+            Job::Adopt { table, scratch } => _ = self.change_catalog(async |run| run.adopt(table, scratch)).await?,
             Job::ResetSequence { sequence, last } => {
                 let catalog = self.catalog().await?;
-                let Some(relation) = catalog.relations.get(&sequence) else { return Ok(()) };
-                let RelationKind::Sequence(descriptor) = &relation.kind else { return Ok(()) };
+                let Some(relation) = catalog.relations.get(&sequence) else { return Ok(0) };
+                let RelationKind::Sequence(descriptor) = &relation.kind else { return Ok(0) };
                 let state = SequenceState { last: last.unwrap_or(descriptor.start), called: false };
                 self.env.sequences.discard();
                 let txn = self.transaction();
-                Ok(txn.kv.put(keys::sequence_key(sequence), state.encode()?, Expect::AsRead).await?)
+                txn.kv.put(keys::sequence_key(sequence), state.encode()?, Expect::AsRead).await?;
             }
         }
+        Ok(0)
     }
 
     async fn publish(&mut self, table: Oid, index: u32) -> Result<()> {
@@ -162,15 +163,24 @@ impl Session {
         .map(|_| ())
     }
 
-    /// Indexes one chunk of rows in the open transaction; answers where to go on.
-    async fn fill_chunk(&mut self, table: Oid, index: u32, resume: Option<Key>) -> Result<Option<Key>> {
+    /// All rows of a table, as what is left to index at the beginning.
+    async fn whole_table(&mut self, table: Oid) -> Result<Option<Span>> {
+        let catalog = self.catalog().await?;
+        let relation = catalog.relations.get(&table).ok_or_else(|| SqlError::internal("the table vanished"))?;
+        crate::exec::backfill::table_span(relation).map(Some)
+    }
+
+    /// Indexes one chunk of rows in the open transaction; answers what is left.
+    async fn fill_chunk(&mut self, table: Oid, index: u32, span: Span) -> Result<Option<Span>> {
         let catalog = self.catalog().await?;
         let relation = catalog.relations.get(&table).cloned().ok_or_else(|| SqlError::internal("the table vanished"))?;
         self.transaction().kv.begin_statement();
         let memory = MemoryBudget::new(self.env.settings.work_mem_bytes());
         let spill = SpillArea::new(self.db.spill_dir.clone(), DEFAULT_SPILL_BYTES);
         let mut cx = self.exec_context(Arc::from([]), Commit::Later, memory, spill).await?;
-        backfill_chunk(&relation, index, resume, &mut cx).await
+        let checks = cx.expressions.row_checks(&relation)?;
+        let predicate = checks.predicates.iter().find(|(id, _)| *id == index).map(|(_, e)| e);
+        backfill_chunk(&relation, index, predicate, span, &mut cx).await
     }
 
     /// The second and third step of an online CREATE INDEX.
@@ -185,14 +195,9 @@ impl Session {
     }
 
     async fn fill_in_chunks(&mut self, table: Oid, index: u32) -> Result<()> {
-        let mut resume: Option<Key> = None;
-        loop {
-            let from = resume.clone();
-            let next = self.in_own_transaction(async |session| session.fill_chunk(table, index, from.clone()).await).await?;
-            match next {
-                Some(key) => resume = Some(key),
-                None => break,
-            }
+        let mut rest = self.in_own_transaction(async |session| session.whole_table(table).await).await?;
+        while let Some(span) = rest {
+            rest = self.in_own_transaction(async |session| session.fill_chunk(table, index, span.clone()).await).await?;
         }
         self.in_own_transaction(async |session| session.publish(table, index).await).await
     }

@@ -298,24 +298,34 @@ impl Session {
         Ok(())
     }
 
-    /// Runs a statement of ours inside the open transaction and gives back its rows.
+    /// Runs a query of ours inside the open transaction and gives back its rows.
     pub(super) async fn internal(&mut self, sql: &str) -> Result<Vec<Vec<Datum>>> {
-        let parsed = crate::front::parse_one(sql)?.ok_or_else(|| SqlError::internal("an empty statement of ours"))?;
-        let catalog = self.catalog().await?;
-        let planned = self.plan_against(&catalog, &parsed, &[])?;
-        if let Some(txn) = &mut self.txn {
-            txn.kv.begin_statement();
-        }
-        let mut running = self.running(&planned.prepared.plan, false);
-        let params: Arc<[Datum]> = Arc::from([]);
+        let mut running = self.begin_internal(sql).await?;
         let mut rows = vec![];
-        while let Some(batch) = self.next_batch(&mut running, params.clone(), Commit::Later).await? {
+        while let Some(batch) = self.next_batch(&mut running, Arc::from([]), Commit::Later).await? {
             rows.extend(batch.rows().map(<[Datum]>::to_vec));
             if rows.len() > INTERNAL_ROWS {
                 return Err(SqlError::internal("a statement of ours gave too many rows"));
             }
         }
         Ok(rows)
+    }
+
+    /// Runs a writing statement of ours inside the open transaction; answers how many rows it wrote.
+    pub(super) async fn internal_write(&mut self, sql: &str) -> Result<u64> {
+        let mut running = self.begin_internal(sql).await?;
+        while self.next_batch(&mut running, Arc::from([]), Commit::Later).await?.is_some() {}
+        Ok(running.execution.affected())
+    }
+
+    async fn begin_internal(&mut self, sql: &str) -> Result<Running> {
+        let parsed = crate::front::parse_one(sql)?.ok_or_else(|| SqlError::internal("an empty statement of ours"))?;
+        let catalog = self.catalog().await?;
+        let planned = self.plan_against(&catalog, &parsed, &[])?;
+        if let Some(txn) = &mut self.txn {
+            txn.kv.begin_statement();
+        }
+        Ok(self.running(&planned.prepared.plan, false))
     }
 
     /// Names table and key of an error that the KV layer could name only by bytes.
