@@ -10,6 +10,7 @@ pub mod coerce;
 mod compare;
 mod float;
 mod integer;
+mod json;
 mod like;
 mod numeric;
 pub mod order;
@@ -188,6 +189,8 @@ pub struct Resolved {
 /// Every topic's bodies; the registry joins them with PostgreSQL's signatures.
 fn topics() -> Vec<&'static [args::Entry]> {
     let mut all = vec![
+        json::COMPARISON,
+        json::ENTRIES,
         arrays::COMPARISON,
         arrays::ENTRIES,
         sets::ENTRIES,
@@ -220,6 +223,16 @@ pub fn ordered_set_direct_arguments(def: &FunctionDef) -> Option<usize> {
     match def.name {
         "percentile_cont" | "percentile_disc" => Some(1),
         "mode" => Some(0),
+        _ => None,
+    }
+}
+
+/// Aggregates see no session, so what a `timestamptz` looks like in JSON must be settled before: the binder wraps that argument of
+/// `json_agg`, `jsonb_agg`, `json_object_agg` and `jsonb_object_agg` in the answered function.
+pub fn json_aggregate_wrapper(def: &FunctionDef, argument: DataType) -> Option<&'static str> {
+    match (def.name, argument) {
+        ("json_agg" | "json_object_agg", DataType::TIMESTAMPTZ | DataType::TIMESTAMPTZ_ARRAY) => Some("to_json"),
+        ("jsonb_agg" | "jsonb_object_agg", DataType::TIMESTAMPTZ | DataType::TIMESTAMPTZ_ARRAY) => Some("to_jsonb"),
         _ => None,
     }
 }

@@ -7,6 +7,7 @@
 mod basic;
 mod collect;
 mod floats;
+mod json;
 mod sums;
 
 use super::FunctionBody;
