@@ -8,7 +8,10 @@ mod args;
 mod arrays;
 pub mod coerce;
 mod compare;
+mod datetime;
 mod float;
+#[cfg(test)]
+mod golden;
 mod integer;
 mod json;
 mod like;
@@ -28,7 +31,7 @@ pub use regexp::similar_to_regexp;
 pub use registry::{
     ComparisonKind, OperatorDef, all_functions, all_operators, function_by_oid, functions_named, is_known_unsupported, operators_named,
 };
-pub use resolve::{ResolvedCall, ResolvedOperator, packed_type, resolve_function, resolve_operator};
+pub use resolve::{cast_by_function_name, ResolvedCall, ResolvedOperator, packed_type, resolve_function, resolve_operator};
 pub use strings::{quote_ident, quote_literal};
 pub use system::VERSION;
 
@@ -191,6 +194,10 @@ fn topics() -> Vec<&'static [args::Entry]> {
     let mut all = vec![
         json::COMPARISON,
         json::ENTRIES,
+        datetime::MIXED,
+        datetime::COMPARISON,
+        datetime::ARITHMETIC,
+        datetime::FUNCTIONS,
         arrays::COMPARISON,
         arrays::ENTRIES,
         sets::ENTRIES,

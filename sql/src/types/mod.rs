@@ -9,7 +9,7 @@ pub mod binary_io;
 pub mod bytes;
 mod cast_table;
 pub mod casts;
-//A pub mod codec;
+pub mod codec;
 pub mod data_type;
 pub mod datetime;
 mod datum;

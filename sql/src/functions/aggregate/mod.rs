@@ -7,6 +7,7 @@
 mod basic;
 mod collect;
 mod floats;
+mod intervals;
 mod json;
 mod sums;
 

@@ -11,10 +11,10 @@ mod fields;
 mod format;
 mod zone;
 
-//A pub use arith::*;
+pub use arith::*;
 pub use calendar::*;
 pub use decode::{parse_date, parse_time, parse_timestamp, parse_timestamptz, parse_timetz};
-//A pub use fields::{date_trunc, date_trunc_interval, date_trunc_tz, extract, extract_interval};
+pub use fields::{Source, date_trunc, date_trunc_interval, date_trunc_tz, extract, extract_interval, iso_week, iso_week_start};
 pub use format::{
     DateOrder, DateStyle, write_date, write_iso_date, write_iso_timestamp, write_iso_timestamptz, write_time, write_timestamp,
     write_timestamptz, write_timetz,
