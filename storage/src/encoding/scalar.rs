@@ -18,7 +18,7 @@ const BYTES_ESCAPE: u8 = 0x02;
 pub fn put_int(out: &mut Vec<u8>, value: i64, order: Order) {
     put(out, order, |out| match value {
         INT_SMALL_MIN..=INT_SMALL_MAX => out.push((INT_ZERO + value) as u8),
-        0.. => {
+        _ if value > 0 => {
             let n = 8 - value.leading_zeros() as usize / 8;
             out.push(0xe7 + n as u8);
             out.extend_from_slice(&value.to_be_bytes()[8 - n..]);

@@ -178,12 +178,12 @@ proptest! {
 
     #[test]
     fn uuids(a in any::<[u8; 16]>(), b in any::<[u8; 16]>()) {
-        check(&a, &b, a.cmp(&b), |out, v, order| put_uuid(out, v, order), owned!(read_uuid))?;
+        check(&a, &b, a.cmp(&b), put_uuid, owned!(read_uuid))?;
     }
 
     #[test]
     fn decimals(a in decimal(), b in decimal()) {
-        check(&normal(&a), &normal(&b), numeric(&a).cmp(&numeric(&b)), |out, v, order| put_decimal(out, v, order), owned!(read_decimal))?;
+        check(&normal(&a), &normal(&b), numeric(&a).cmp(&numeric(&b)), put_decimal, owned!(read_decimal))?;
         for order in ORDERS {
             let (mut written, mut normalised) = (Vec::new(), Vec::new());
             put_decimal(&mut written, &a, order);

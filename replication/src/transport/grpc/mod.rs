@@ -235,11 +235,6 @@ impl GrpcTransport {
         self.address
     }
 
-    /// Tells which cluster this node belongs to: from now on nodes of other clusters are refused. Once; panics if it belongs to another already.
-    pub fn assume_cluster(&self, cluster: u128) {
-        assert_eq!(*self.core.cluster.get_or_init(|| cluster), cluster, "a node belongs to one cluster");
-    }
-
     /// For tests: cuts (or restores) what goes to `peer` and what comes from it. What is cut vanishes.
     pub fn block(&self, peer: NodeId, outgoing: bool, incoming: bool) {
         let mut blocked = self.core.blocked.write();
@@ -328,6 +323,10 @@ impl Transport for GrpcTransport {
 
     fn assume_identity(&self, node: NodeId) {
         assert_eq!(*self.core.node.get_or_init(|| node), node, "a node has one id");
+    }
+
+    fn assume_cluster(&self, cluster: u128) {
+        assert_eq!(*self.core.cluster.get_or_init(|| cluster), cluster, "a node belongs to one cluster");
     }
 
     fn serve(&self, service: Service, handler: Arc<dyn Handler>) {
