@@ -2,11 +2,11 @@
 
 use std::cmp::Ordering;
 
+use super::EvalContext;
 use super::args::{Entry, date, f8, i4, interval, s, text, time, timestamp, timetz};
 use super::compare::{six, three_way};
 use super::order::order;
 use super::sets::{Emit, set};
-use super::EvalContext;
 use crate::error::{Result, SqlError, SqlState};
 use crate::types::datetime::{self as dt, Source, Zone};
 use crate::types::{Datum, Interval, Numeric};
@@ -191,7 +191,9 @@ pub(super) const ARITHMETIC: &[Entry] = &[
     }),
     s("date_mi", |_, x| dt::date_diff(date(&x[0])?, date(&x[1])?).map(Datum::Int4)),
     s("date_pl_interval", |_, x| dt::timestamp_add(dt::date_to_timestamp(date(&x[0])?)?, interval(&x[1])?).map(Datum::Timestamp)),
-    s("interval_pl_date(interval,date)", |_, x| dt::timestamp_add(dt::date_to_timestamp(date(&x[1])?)?, interval(&x[0])?).map(Datum::Timestamp)),
+    s("interval_pl_date(interval,date)", |_, x| {
+        dt::timestamp_add(dt::date_to_timestamp(date(&x[1])?)?, interval(&x[0])?).map(Datum::Timestamp)
+    }),
     s("date_mi_interval", |_, x| {
         dt::timestamp_add(dt::date_to_timestamp(date(&x[0])?)?, &negative(interval(&x[1])?)?).map(Datum::Timestamp)
     }),
@@ -264,9 +266,7 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     s("timestamp_age", |_, x| age(x)),
     s("timestamptz_age", |c, x| age_zoned(c, timestamp(&x[0])?, timestamp(&x[1])?)),
     s("age(timestamp)", |c, x| dt::age(today(c)?, timestamp(&x[0])?).map(span)),
-    s("age(timestamptz)", |c, x| {
-        dt::age(today(c)?, dt::timestamptz_to_timestamp(timestamp(&x[0])?, &c.session.timezone)?).map(span)
-    }),
+    s("age(timestamptz)", |c, x| dt::age(today(c)?, dt::timestamptz_to_timestamp(timestamp(&x[0])?, &c.session.timezone)?).map(span)),
     s("extract_date", |_, x| part(x).map(numeric)),
     s("extract_time", |_, x| part(x).map(numeric)),
     s("extract_timetz", |_, x| part(x).map(numeric)),

@@ -5,9 +5,9 @@ use std::sync::{Arc, LazyLock};
 
 use super::agg;
 use crate::error::{Result, SqlError};
+use crate::functions::args::Entry;
 use crate::functions::json::{js, key, to_jsonb, write_json};
 use crate::functions::{Accumulator, SessionView};
-use crate::functions::args::Entry;
 use crate::types::json::write_string;
 use crate::types::{DataType, Datum, Io, Jsonb};
 

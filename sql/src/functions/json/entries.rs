@@ -129,9 +129,7 @@ pub(in crate::functions) const ENTRIES: &[Entry] = &[
         elements_b(jsonb(&x[0])?, "extract elements from")?.iter().try_for_each(|v| e(vec![as_text(v)]))
     }),
     set("json_object_keys", |_, x, e| members(text(&x[0])?, "json_object_keys")?.into_iter().try_for_each(|(k, _)| e(vec![txt(k)]))),
-    set("jsonb_object_keys", |_, x, e| {
-        members_b(jsonb(&x[0])?, "jsonb_object_keys")?.iter().try_for_each(|(k, _)| e(vec![txt(k)]))
-    }),
+    set("jsonb_object_keys", |_, x, e| members_b(jsonb(&x[0])?, "jsonb_object_keys")?.iter().try_for_each(|(k, _)| e(vec![txt(k)]))),
     set("json_each", |_, x, e| members(text(&x[0])?, "json_each")?.into_iter().try_for_each(|(k, v)| e(vec![txt(k), js(v)]))),
     set("json_each_text", |_, x, e| {
         members(text(&x[0])?, "json_each_text")?.into_iter().try_for_each(|(k, v)| e(vec![txt(k), json_text(Some(v))]))

@@ -263,9 +263,9 @@ fn jsonb_path(x: &[Datum]) -> Result<Option<&Jsonb>> {
 fn contains(a: &Jsonb, b: &Jsonb) -> bool {
     match (a, b) {
         (Jsonb::Object(_), Jsonb::Object(parts)) => parts.iter().all(|(k, v)| a.get(k).is_some_and(|have| contains(have, v))),
-        (Jsonb::Array(have), Jsonb::Array(parts)) => {
-            parts.iter().all(|p| have.iter().any(|h| if p.is_scalar() { h.is_scalar() && h == p } else { !h.is_scalar() && contains(h, p) }))
-        }
+        (Jsonb::Array(have), Jsonb::Array(parts)) => parts
+            .iter()
+            .all(|p| have.iter().any(|h| if p.is_scalar() { h.is_scalar() && h == p } else { !h.is_scalar() && contains(h, p) })),
         (a, b) => a == b,
     }
 }
@@ -330,9 +330,15 @@ fn delete_index(j: &Jsonb, index: i32) -> Result<Jsonb> {
 enum Change<'a> {
     Delete,
     /// `jsonb_set`: replace, or create if allowed.
-    Set { value: &'a Jsonb, create: bool },
+    Set {
+        value: &'a Jsonb,
+        create: bool,
+    },
     /// `jsonb_insert`
-    Insert { value: &'a Jsonb, after: bool },
+    Insert {
+        value: &'a Jsonb,
+        after: bool,
+    },
 }
 
 fn change(j: &Jsonb, path: &[String], depth: usize, what: Change<'_>) -> Result<Jsonb> {
@@ -357,8 +363,7 @@ fn change(j: &Jsonb, path: &[String], depth: usize, what: Change<'_>) -> Result<
                     }
                 }
                 (Some(_), true, Change::Insert { .. }) => {
-                    return Err(invalid("cannot replace existing key")
-                        .hint("Try using the function jsonb_set to replace key value."));
+                    return Err(invalid("cannot replace existing key").hint("Try using the function jsonb_set to replace key value."));
                 }
                 (None, true, Change::Set { value, create: true } | Change::Insert { value, .. }) => {
                     pairs.push((Arc::from(step.as_str()), value.clone()));
@@ -369,7 +374,10 @@ fn change(j: &Jsonb, path: &[String], depth: usize, what: Change<'_>) -> Result<
         }
         Jsonb::Array(a) => {
             let index: i64 = step.trim().parse::<i32>().map(i64::from).map_err(|_| {
-                SqlError::new(SqlState::INVALID_TEXT_REPRESENTATION, format!("path element at position {} is not an integer: \"{step}\"", depth + 1))
+                SqlError::new(
+                    SqlState::INVALID_TEXT_REPRESENTATION,
+                    format!("path element at position {} is not an integer: \"{step}\"", depth + 1),
+                )
             })?;
             let len = a.len() as i64;
             let at = if index < 0 { index + len } else { index };
@@ -490,4 +498,3 @@ fn members_b<'a>(j: &'a Jsonb, function: &str) -> Result<&'a [(Arc<str>, Jsonb)]
         _ => wrong(format!("cannot call {function} on a non-object")),
     }
 }
-
