@@ -104,6 +104,17 @@ pub trait Reader: Send + Sync {
 
     /// A cursor over `[lower, upper)`, on a state that does not change while the cursor lives. It stands nowhere until a seek.
     fn cursor<'a>(&'a self, space: Space, lower: &[u8], upper: &[u8]) -> Result<Box<dyn Cursor + 'a>>;
+
+    /// The first key in `[lower, upper)` and its value. What a point read of the newest version is, so engines make it quick.
+    fn first_in(&self, space: Space, lower: &[u8], upper: &[u8]) -> Result<Option<(Bytes, Bytes)>> {
+        let mut cursor = self.cursor(space, lower, upper)?;
+        cursor.seek_to_first();
+        if !cursor.valid() {
+            cursor.status()?;
+            return Ok(None);
+        }
+        Ok(Some((Bytes::copy_from_slice(cursor.key()), Bytes::copy_from_slice(cursor.value()))))
+    }
 }
 
 /// A position in an ordered space. `key` and `value` may be called only while `valid`.
@@ -138,7 +149,8 @@ pub trait Engine: Reader + std::fmt::Debug + 'static {
     fn append(&self, batch: &Batch) -> Result<()>;
     /// Makes every `append` that returned before this call durable (one fsync).
     fn sync(&self) -> Result<()>;
-    /// Writes applied state: readable now, durable after [`Engine::flush`].
+    /// Writes applied state: readable now, durable after [`Engine::flush`]. What the log accepted must be able to take effect, so
+    /// a disk that fills up refuses appends long before applies.
     fn apply(&self, batch: &Batch) -> Result<()>;
     /// Makes every `apply` that returned before this call durable.
     fn flush(&self) -> Result<()>;

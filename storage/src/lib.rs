@@ -13,7 +13,12 @@
 pub mod engine;
 pub mod key;
 pub mod log_writer;
+pub mod memory;
 pub mod mvcc;
+pub mod rocks;
 
 pub use engine::{Batch, BatchOp, Cursor, Engine, Reader, Space, StorageError};
 pub use key::{Key, Span};
+pub use log_writer::{LogWriter, LogWriterMode};
+pub use memory::MemoryEngine;
+pub use rocks::{RocksEngine, RocksOptions};

@@ -12,6 +12,21 @@ use bytes::Bytes;
 
 use crate::api::NodeId;
 
+#[cfg(test)]
+mod conformance;
+mod inbox;
+mod latency;
+pub mod simulated;
+
+pub use inbox::TransportCounters;
+pub use latency::{LatencyMatrix, LatencyMatrixError, ROUND_TRIP_MAX};
+
+/// Who calls before the registry has given it an id: the sender of [`Transport::call_address`] from a node that joins. Node ids begin at 1.
+pub const NOBODY: NodeId = NodeId(0);
+
+/// The longest body of a message, request or answer. Snapshots travel in chunks well below it.
+pub const BODY_BYTES_MAX: usize = 32 << 20;
+
 /// Traffic classes, each with a stream and a queue of its own, so that bulk never delays a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TrafficClass {
@@ -61,6 +76,13 @@ pub enum TransportError {
     Refused(NodeId, String),
 }
 
+impl TransportError {
+    /// The refusal of a body above [`BODY_BYTES_MAX`], at the sender.
+    pub(crate) fn too_big(to: NodeId, len: usize) -> Self {
+        TransportError::Refused(to, format!("a body of {len} bytes is above the limit of {BODY_BYTES_MAX}"))
+    }
+}
+
 /// The receiving side of a service.
 #[async_trait]
 pub trait Handler: Send + Sync {
@@ -73,8 +95,11 @@ pub trait Handler: Send + Sync {
 /// The transport of one node.
 #[async_trait]
 pub trait Transport: Send + Sync + fmt::Debug {
-    /// This node.
+    /// This node; [`NOBODY`] until [`Transport::assume_identity`].
     fn local(&self) -> NodeId;
+    /// Gives this node the id that the registry gave it (or that its store remembers). Until then it can only be called at its address and
+    /// only use [`Transport::call_address`]. Once; panics if it has another id already.
+    fn assume_identity(&self, node: NodeId);
     /// Registers the receiving side of `service`. Once each.
     fn serve(&self, service: Service, handler: Arc<dyn Handler>);
     /// Makes `node` reachable at `address` (replacing an earlier address).

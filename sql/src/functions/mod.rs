@@ -3,6 +3,25 @@
 //! Everything callable is a [`FunctionDef`] in one static registry; an operator is a name for a function. The binder resolves
 //! a call once; the executor then calls a plain `fn` pointer.
 
+mod aggregate;
+mod args;
+pub mod coerce;
+mod compare;
+mod float;
+mod integer;
+mod like;
+pub mod order;
+pub mod registry;
+pub mod resolve;
+mod text_basic;
+
+pub use coerce::select_common_type;
+pub use like::{like_escape, like_prefix};
+pub use registry::{
+    ComparisonKind, OperatorDef, all_functions, all_operators, function_by_oid, functions_named, is_known_unsupported, operators_named,
+};
+pub use resolve::{ResolvedCall, ResolvedOperator, packed_type, resolve_function, resolve_operator};
+
 use crate::error::Result;
 use crate::types::{DataType, Datum};
 
@@ -81,6 +100,9 @@ pub enum Volatility {
 /// The body of a scalar function. Strict functions are never called with a NULL.
 pub type ScalarFn = fn(&mut EvalContext<'_>, &[Datum]) -> Result<Datum>;
 
+/// The body of a scalar function that also needs the types of its arguments: those after coercion, one for each given argument.
+pub type TypedFn = fn(&mut EvalContext<'_>, &[DataType], &[Datum]) -> Result<Datum>;
+
 /// One group's running state of an aggregate.
 pub trait Accumulator: Send {
     /// Feeds one row's arguments (already filtered, and de-duplicated for DISTINCT).
@@ -100,6 +122,8 @@ pub trait Accumulator: Send {
 pub enum FunctionBody {
     /// One value from one row.
     Scalar(ScalarFn),
+    /// As `Scalar`, told the types of its arguments (`pg_typeof`, `concat`, `format`, `to_json`, `array_append`, …).
+    Typed(TypedFn),
     /// One value from a group. The argument types are those after coercion.
     Aggregate {
         /// Makes a fresh accumulator.
@@ -150,4 +174,21 @@ pub struct Resolved {
     pub def: &'static FunctionDef,
     /// The concrete result type.
     pub returns: DataType,
+}
+
+/// Every topic's bodies; the registry joins them with PostgreSQL's signatures.
+fn topics() -> Vec<&'static [args::Entry]> {
+    let mut all = vec![
+        compare::FLAT,
+        compare::OTHER,
+        float::ARITHMETIC,
+        float::MATH,
+        integer::ARITHMETIC,
+        integer::UNARY,
+        integer::OTHER,
+        like::ENTRIES,
+        text_basic::ENTRIES,
+    ];
+    all.extend(aggregate::TOPICS);
+    all
 }

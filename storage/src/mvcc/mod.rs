@@ -6,6 +6,14 @@
 //!
 //! Every version carries the id of the attempt that wrote it: a replayed request recognises its own work by id, never by
 //! comparing values (C8).
+//!
+//! `format` says how all this looks on disk, `read` how it is found, `collect` how old versions go.
+
+mod collect;
+mod format;
+mod read;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
@@ -13,8 +21,11 @@ use bytes::Bytes;
 use meridian_clock::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Batch, Reader, Result};
+use crate::engine::{Batch, Reader, Result, Space};
 use crate::key::{Key, Span};
+
+pub use collect::{Checksum, CollectLimits, Collected, checksum, checksum_state, collect, collection_horizon};
+pub use format::{engine_bound, engine_span};
 
 /// The id of one attempt of a transaction; a restart takes a new one (C1). Unique in the cluster for ever.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -59,24 +70,6 @@ pub enum Direction {
     Reverse,
 }
 
-/// The newest version of `key` at or below `at`, tombstones included.
-pub fn get(reader: &dyn Reader, key: &[u8], at: Timestamp) -> Result<Option<Version>> {
-    todo!("{key:?} {at} {}", reader.get(crate::Space::Data, key)?.is_some())
-}
-
-/// The newest version of every key of `span` at or below `at`, tombstones included (T3 counts them), in `direction`, until
-/// `visit` answers `false`.
-pub fn scan(
-    reader: &dyn Reader,
-    span: &Span,
-    at: Timestamp,
-    direction: Direction,
-    visit: &mut dyn FnMut(&[u8], VersionRef<'_>) -> bool,
-) -> Result<()> {
-    let _ = (reader, span, at, direction, visit);
-    todo!()
-}
-
 /// A version that borrows from the engine.
 #[derive(Clone, Copy, Debug)]
 pub struct VersionRef<'a> {
@@ -88,56 +81,104 @@ pub struct VersionRef<'a> {
     pub value: Option<&'a [u8]>,
 }
 
+/// The newest version of `key` at or below `at`, tombstones included.
+pub fn get(reader: &dyn Reader, key: &[u8], at: Timestamp) -> Result<Option<Version>> {
+    read::get(reader, key, at)
+}
+
+/// The newest version of every key of `span` at or below `at`, tombstones included (T3 counts them), in `direction`, until
+/// `visit` answers `false`.
+pub fn scan(
+    reader: &dyn Reader,
+    span: &Span,
+    at: Timestamp,
+    direction: Direction,
+    visit: &mut dyn FnMut(&[u8], VersionRef<'_>) -> bool,
+) -> Result<()> {
+    read::scan(reader, span, at, direction, visit)
+}
+
 /// The timestamp of the newest version of any key in `span`, if it lies above `above`: "did anything land here since?".
 pub fn newest_above(reader: &dyn Reader, span: &Span, above: Timestamp) -> Result<Option<Timestamp>> {
-    let _ = (reader, span, above);
-    todo!()
+    read::newest_above(reader, span, above)
 }
 
 /// Adds a committed version to `batch`.
 pub fn put_version(batch: &mut Batch, key: &[u8], ts: Timestamp, writer: AttemptId, value: Option<&[u8]>) {
-    let _ = (batch, key, ts, writer, value);
-    todo!()
+    debug_assert!(ts != Timestamp::ZERO && ts != Timestamp::MAX, "a version needs a real timestamp");
+    batch.put(Space::Data, format::data_key(key, ts).into_vec(), format::encode_version(writer, value));
 }
 
 /// The intent on `key`, if there is one.
 pub fn intent(reader: &dyn Reader, key: &[u8]) -> Result<Option<Intent>> {
-    let _ = (reader, key);
-    todo!()
+    let engine_key = format::intent_key(key);
+    reader.get(Space::Lock, &engine_key)?.map(|stored| format::decode_intent(&stored, &engine_key)).transpose()
 }
 
 /// The intents in `span`, ascending, until `visit` answers `false`.
 pub fn intents(reader: &dyn Reader, span: &Span, visit: &mut dyn FnMut(&[u8], Intent) -> bool) -> Result<()> {
-    let _ = (reader, span, visit);
-    todo!()
+    if span.is_empty() {
+        return Ok(());
+    }
+    let (lower, upper) = format::engine_span(span);
+    let mut cursor = reader.cursor(Space::Lock, &lower, &upper)?;
+    let mut unescaped = Vec::new();
+    cursor.seek_to_first();
+    while cursor.valid() {
+        if let (n, format::LockKey::Intent) = format::split_lock_key(cursor.key())? {
+            let intent = format::decode_intent(cursor.value(), cursor.key())?;
+            if !visit(format::user_key(&cursor.key()[..n], &mut unescaped)?, intent) {
+                return Ok(());
+            }
+        }
+        cursor.next();
+    }
+    cursor.status()
 }
 
 /// Adds an intent to `batch`, in place of the one that is there.
 pub fn put_intent(batch: &mut Batch, key: &[u8], intent: &Intent) {
-    let _ = (batch, key, intent);
-    todo!()
+    batch.put(Space::Lock, format::intent_key(key).into_vec(), format::encode_intent(intent));
 }
 
 /// Adds the removal of the intent on `key` to `batch`.
 pub fn delete_intent(batch: &mut Batch, key: &[u8]) {
-    let _ = (batch, key);
-    todo!()
+    batch.delete(Space::Lock, format::intent_key(key).into_vec());
 }
 
 /// The bytes of the transaction record of `attempt` at `anchor`.
 pub fn record(reader: &dyn Reader, anchor: &[u8], attempt: AttemptId) -> Result<Option<Bytes>> {
-    let _ = (reader, anchor, attempt);
-    todo!()
+    let engine_key = format::record_key(anchor, attempt);
+    reader.get(Space::Lock, &engine_key)?.map(|stored| format::decode_record(&stored, &engine_key)).transpose()
+}
+
+/// The transaction records anchored in `span`, ascending by anchor and attempt, until `visit` answers `false`: for the sweep of abandoned ones.
+pub fn records(reader: &dyn Reader, span: &Span, visit: &mut dyn FnMut(&[u8], AttemptId, Bytes) -> bool) -> Result<()> {
+    if span.is_empty() {
+        return Ok(());
+    }
+    let (lower, upper) = format::engine_span(span);
+    let mut cursor = reader.cursor(Space::Lock, &lower, &upper)?;
+    let mut unescaped = Vec::new();
+    cursor.seek_to_first();
+    while cursor.valid() {
+        if let (n, format::LockKey::Record(attempt)) = format::split_lock_key(cursor.key())? {
+            let record = format::decode_record(&Bytes::copy_from_slice(cursor.value()), cursor.key())?;
+            if !visit(format::user_key(&cursor.key()[..n], &mut unescaped)?, attempt, record) {
+                return Ok(());
+            }
+        }
+        cursor.next();
+    }
+    cursor.status()
 }
 
 /// Adds a transaction record to `batch`.
 pub fn put_record(batch: &mut Batch, anchor: &[u8], attempt: AttemptId, record: &[u8]) {
-    let _ = (batch, anchor, attempt, record);
-    todo!()
+    batch.put(Space::Lock, format::record_key(anchor, attempt).into_vec(), format::encode_record(record));
 }
 
 /// Adds the removal of a transaction record to `batch`.
 pub fn delete_record(batch: &mut Batch, anchor: &[u8], attempt: AttemptId) {
-    let _ = (batch, anchor, attempt);
-    todo!()
+    batch.delete(Space::Lock, format::record_key(anchor, attempt).into_vec());
 }
