@@ -111,6 +111,8 @@ pub struct ExecState {
     pub affected: u64,
     /// Figures by the address of the plan node, when asked for (`EXPLAIN ANALYZE`).
     pub stats: Option<FxHashMap<usize, NodeStats>>,
+    /// Nodes of copied plans (CTEs) and the nodes they are copies of.
+    pub aliases: FxHashMap<usize, usize>,
 }
 
 /// What `EXPLAIN ANALYZE` shows of a node.
@@ -164,6 +166,11 @@ impl ExecContext<'_> {
         self.cancel.run(self.txn.scan(scan)).await?.map_err(kv_error)
     }
 
+    /// `KvTxn::scan_many`, given up on cancellation.
+    pub async fn scan_many(&mut self, scans: Vec<Scan>) -> Result<Vec<Page>> {
+        self.cancel.run(self.txn.scan_many(scans)).await?.map_err(kv_error)
+    }
+
     /// How long to wait for a lock that the plan leaves to the session.
     pub fn lock_wait(&self, wait: LockWait) -> LockWait {
         match wait {
@@ -192,5 +199,16 @@ pub fn kv_error(error: KvError) -> SqlError {
     match error {
         KvError::Program(program) => super::program::decode_error(&program),
         other => other.into(),
+    }
+}
+
+impl ExecContext<'_> {
+    /// `KvTxn::put`.
+    pub async fn put(&mut self, key: bytes::Bytes, value: bytes::Bytes, expect: meridian_txn::api::Expect) -> Result<()> {
+        self.txn.put(key, value, expect).await.map_err(kv_error)
+    }
+    /// `KvTxn::delete`.
+    pub async fn delete(&mut self, key: bytes::Bytes) -> Result<()> {
+        self.txn.delete(key).await.map_err(kv_error)
     }
 }

@@ -251,3 +251,82 @@ impl RowStore {
         self.overflow.is_none() && self.reader.is_none()
     }
 }
+
+/// Batches by number, read in any order and any number of times: in memory while the query has some, then on disk.
+#[derive(Debug)]
+pub struct BatchLog {
+    width: usize,
+    slots: Vec<LogSlot>,
+    file: Option<(File, u64)>,
+    area: SpillArea,
+    reservation: super::memory::Reservation,
+}
+
+#[derive(Debug)]
+enum LogSlot {
+    Memory(Arc<RowBatch>),
+    Disk { offset: u64, bytes: usize, rows: usize },
+}
+
+impl BatchLog {
+    /// An empty log of rows of `width` datums.
+    pub fn new(width: usize, memory: &super::memory::MemoryBudget, area: &SpillArea) -> Self {
+        BatchLog { width, slots: Vec::new(), file: None, area: area.clone(), reservation: memory.reservation() }
+    }
+    /// Batches so far.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+    /// Appends a batch.
+    pub fn push(&mut self, batch: RowBatch) -> Result<()> {
+        use std::os::unix::fs::FileExt;
+        if self.file.is_none() {
+            if self.reservation.grow(value::row_size(&batch.datums) + 64) {
+                self.slots.push(LogSlot::Memory(Arc::new(batch)));
+                return Ok(());
+            }
+            self.file = Some((tempfile::tempfile_in(&*self.area.directory).map_err(io_error)?, 0));
+        }
+        let Some((file, end)) = &mut self.file else { return Ok(()) };
+        let mut bytes = Vec::new();
+        for row in batch.rows() {
+            value::encode_spill(row, &mut bytes);
+        }
+        self.area.charge(bytes.len() as u64)?;
+        file.write_all_at(&bytes, *end).map_err(io_error)?;
+        self.slots.push(LogSlot::Disk { offset: *end, bytes: bytes.len(), rows: batch.len });
+        *end += bytes.len() as u64;
+        Ok(())
+    }
+    /// A batch by number.
+    pub fn get(&self, index: usize) -> Result<Option<Arc<RowBatch>>> {
+        use std::os::unix::fs::FileExt;
+        match (self.slots.get(index), &self.file) {
+            (Some(LogSlot::Memory(batch)), _) => Ok(Some(batch.clone())),
+            (Some(LogSlot::Disk { offset, bytes, rows }), Some((file, _))) => {
+                let mut buffer = vec![0; *bytes];
+                file.read_exact_at(&mut buffer, *offset).map_err(io_error)?;
+                let mut batch = RowBatch::with_capacity(self.width, *rows);
+                let mut input = buffer.as_slice();
+                for _ in 0..*rows {
+                    value::decode_spill(&mut input, self.width, &mut batch.datums)?;
+                    batch.len += 1;
+                }
+                Ok(Some(Arc::new(batch)))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+impl Drop for BatchLog {
+    fn drop(&mut self) {
+        if let Some((_, end)) = &self.file {
+            self.area.used.fetch_sub(*end, Ordering::Relaxed);
+        }
+    }
+}

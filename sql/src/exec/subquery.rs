@@ -148,7 +148,7 @@ async fn collect(plan: &Plan, rows_max: usize, cx: &mut ExecContext<'_>) -> Resu
 }
 
 /// Evaluates `exprs` over every row of a batch. `suspending` says whether any of them may stop for a subquery.
-pub async fn project(exprs: &[Expr], suspending: bool, input: &RowBatch, cx: &mut ExecContext<'_>) -> Result<RowBatch> {
+pub async fn project(exprs: &[&Expr], suspending: bool, input: &RowBatch, cx: &mut ExecContext<'_>) -> Result<RowBatch> {
     let mut out = RowBatch::with_capacity(exprs.len(), input.len);
     if suspending {
         for row in input.rows() {

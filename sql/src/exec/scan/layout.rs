@@ -9,6 +9,7 @@
 
 use bytes::Bytes;
 use meridian_txn::api::Columns;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::catalog::descriptor::{IndexDescriptor, TableDescriptor};
@@ -18,7 +19,7 @@ use crate::exec::value;
 use crate::types::{DataType, Datum};
 
 /// A column as part of an index key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KeyPart {
     /// Column id.
     pub column: u32,
@@ -153,7 +154,7 @@ impl IndexLayout {
         let mut parts: SmallVec<[&ValuePart; 16]> = self.values.iter().chain(suffix).collect();
         parts.sort_unstable_by_key(|p| p.column);
         for part in parts {
-            writer.push(part.column, part.ty, &row[part.ordinal], part.explicit_null)?;
+            writer.push(part.column, part.ty, &row[part.ordinal], part.explicit_null);
         }
         Ok(writer.finish())
     }
@@ -188,7 +189,7 @@ impl IndexLayout {
                 Some(text) => value::from_text(text, descriptor.ty, descriptor.typmod)?,
                 None => Datum::Null,
             };
-            reader.values.push((slot, missing));
+            reader.values.push((slot, Missing(missing)));
             reader.wanted.push((*column, descriptor.ty));
         }
         // The row codec is read in one pass over ascending column ids.
@@ -205,8 +206,12 @@ impl IndexLayout {
     }
 }
 
+/// What a row from before the column reads.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Missing(#[serde(with = "value::serde_datum")] Datum);
+
 /// Reads chosen columns from index entries.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EntryReader {
     /// Columns read.
     pub width: usize,
@@ -214,7 +219,7 @@ pub struct EntryReader {
     keys: Vec<(KeyPart, SmallVec<[usize; 2]>)>,
     suffix: Vec<(KeyPart, SmallVec<[usize; 2]>)>,
     /// Slot and missing value of each of `wanted`.
-    values: Vec<(usize, Datum)>,
+    values: Vec<(usize, Missing)>,
     wanted: Vec<(u32, DataType)>,
     /// Key parts that must be decoded.
     parts: usize,
@@ -230,7 +235,7 @@ impl EntryReader {
     pub fn read(&self, key: &[u8], entry: &[u8], out: &mut Vec<Datum>) -> Result<()> {
         let base = out.len();
         out.resize(base + self.width, Datum::Null);
-        for (slot, missing) in &self.values {
+        for (slot, Missing(missing)) in &self.values {
             if !matches!(missing, Datum::Null) {
                 out[base + slot] = missing.clone();
             }
@@ -245,10 +250,10 @@ impl EntryReader {
                     break;
                 }
                 if slots.is_empty() {
-                    value::skip_key(&mut rest, part.ty, part.descending, part.nulls_first)?;
+                    value::decode_key(&mut rest, part.ty, part.descending)?;
                     continue;
                 }
-                let datum = value::decode_key(&mut rest, part.ty, part.descending, part.nulls_first)?;
+                let datum = value::decode_key(&mut rest, part.ty, part.descending)?;
                 for slot in slots {
                     out[base + slot] = datum.clone();
                 }

@@ -14,7 +14,7 @@ use crate::plan::node::IndexRange;
 use crate::types::Datum;
 
 /// A stretch of an index.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Stretch {
     /// The one entry with this key, if it is there.
     Point(Bytes),

@@ -3,13 +3,16 @@
 
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
+use std::sync::LazyLock;
 
-use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 
-use crate::error::Result;
-use crate::functions::EvalContext;
-use crate::types::{DataType, Datum, codec};
+use crate::error::{Result, SqlError, SqlState};
+use crate::functions::{EvalContext, SessionView};
+use crate::types::{DataType, Datum};
+
+mod codec;
+pub use codec::*;
 
 /// The order of two values of one type; NULL above everything.
 pub fn compare(a: &Datum, b: &Datum) -> Ordering {
@@ -123,4 +126,43 @@ impl KeyMap {
     }
 }
 
-include!("value_codec.rs");
+/// A session with PostgreSQL's defaults, for values stored in text form and for messages.
+pub fn neutral_session() -> &'static SessionView {
+    static SESSION: LazyLock<SessionView> = LazyLock::new(|| SessionView {
+        user: String::new(),
+        session_user: String::new(),
+        database: String::new(),
+        search_path: Vec::new(),
+        timezone: "UTC".into(),
+        datestyle: "ISO, MDY".into(),
+        intervalstyle: "postgres".into(),
+        extra_float_digits: 1,
+        bytea_escape: false,
+        backend_pid: 0,
+        settings: Default::default(),
+    });
+    &SESSION
+}
+
+/// A value stored in text form (`missing_value`).
+pub fn from_text(text: &str, ty: DataType, typmod: i32) -> Result<Datum> {
+    crate::types::parse_text(ty, typmod, text, neutral_session())
+}
+
+/// A value as messages show it.
+pub fn to_text(datum: &Datum, ty: DataType, session: &SessionView) -> String {
+    match datum {
+        Datum::Null => "null".into(),
+        _ => crate::types::to_text(datum, ty, session),
+    }
+}
+
+/// A cast that the binder found.
+pub fn cast(value: Datum, from: DataType, to: DataType, typmod: i32, explicit: bool, cx: &mut EvalContext<'_>) -> Result<Datum> {
+    if from == to {
+        return crate::types::apply_typmod(to, typmod, value, explicit);
+    }
+    let cast = crate::types::find_cast(from, to, crate::types::CastContext::Explicit)
+        .ok_or_else(|| SqlError::new(SqlState::CANNOT_COERCE, format!("cannot cast type {} to {}", from.name(), to.name())))?;
+    crate::types::apply_cast(&cast, value, typmod, explicit, cx)
+}
