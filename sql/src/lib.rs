@@ -15,7 +15,7 @@
 pub mod catalog;
 pub mod error;
 // pub mod exec;
-// pub mod front;
+pub mod front;
 pub mod functions;
 pub mod plan;
 pub mod session;
