@@ -464,4 +464,67 @@ mod tests {
             }
         }
     }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Submit,
+        Wait(u64),
+        Full(bool),
+    }
+
+    fn step() -> impl proptest::strategy::Strategy<Value = Step> {
+        use proptest::prelude::*;
+        prop_oneof![5 => Just(Step::Submit), 3 => (0u64..8).prop_map(Step::Wait), 1 => any::<bool>().prop_map(Step::Full)]
+    }
+
+    proptest::proptest! {
+        /// At any moment, under load and with the disk filling up and emptying: what was acknowledged survives a crash that loses all
+        /// the rest, acknowledgements come in order, refusals leave nothing, and in the end everybody has an answer.
+        #[test]
+        fn acknowledged_means_durable(steps in proptest::collection::vec(step(), 1..60), seed in proptest::prelude::any::<u64>()) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            runtime.block_on(async {
+                let (engine, tasks) = (Arc::new(MemoryEngine::new()), TaskGroup::new());
+                let writer = LogWriter::start(engine.clone(), &tasks, TASK);
+                let full = Arc::new(AtomicBool::new(false));
+                let seen = full.clone();
+                engine.set_hook(Some(Arc::new(move |op| match op {
+                    DiskOp::Sync if seen.load(Ordering::SeqCst) => Err(StorageError::DiskFull("test".into())),
+                    _ => Ok(()),
+                })));
+                let answers = Arc::new(Mutex::new(Vec::new()));
+                let (mut accepted, mut refused) = (Vec::new(), Vec::new());
+                for (n, step) in steps.into_iter().enumerate() {
+                    match step {
+                        Step::Submit => {
+                            let heard = answers.clone();
+                            let done = Box::new(move |result: Result<(), StorageError>| heard.lock().push((n, result.is_ok())));
+                            match writer.submit(put(&format!("{n:03}")), done) {
+                                Ok(()) => accepted.push(n),
+                                Err(_) => refused.push(n),
+                            }
+                        }
+                        Step::Wait(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
+                        Step::Full(is) => full.store(is, Ordering::SeqCst),
+                    }
+                }
+                let acknowledged: Vec<usize> = answers.lock().iter().filter(|(_, ok)| *ok).map(|(n, _)| *n).collect();
+                assert!(acknowledged.is_sorted());
+                assert!(accepted.starts_with(&acknowledged));
+                // The crash: the tasks stop, then the disk is what it is.
+                tasks.abort_all();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                let disk = engine.crash(&mut meridian_clock::Entropy::seeded(seed).rng());
+                let there = |n: usize| disk.get(Space::Log, format!("{n:03}").as_bytes()).unwrap().is_some();
+                assert!(acknowledged.iter().all(|&n| there(n)));
+                assert!(!refused.iter().any(|&n| there(n)));
+                let survivors = accepted.iter().filter(|&&n| there(n)).count();
+                assert!(accepted[..survivors].iter().all(|&n| there(n)), "no holes");
+                let mut answered: Vec<usize> = answers.lock().iter().map(|(n, _)| *n).collect();
+                answered.sort_unstable();
+                assert_eq!(answered, accepted);
+                assert!(matches!(engine.append(&put("late")), Err(StorageError::Io(_))), "a task that outlives its node cannot write");
+            });
+        }
+    }
 }

@@ -15,7 +15,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Handler, Service, TransportError};
+use super::{BODY_BYTES_MAX, Handler, Service, TransportError};
 use crate::api::NodeId;
 
 /// At most one log line about refused clocks per peer in this time.
@@ -113,11 +113,11 @@ impl Inbox {
         self.handlers.write().clear();
     }
 
-    /// Merges the sender's clock, or says why the envelope is refused.
-    pub fn accept(&self, from: NodeId, stamp: Stamp) -> Result<(), String> {
-        TransportCounters::add(&self.counters.envelopes_received, 1);
+    /// Merges the sender's clock, or says why the envelopes that came with it are refused.
+    pub fn accept(&self, from: NodeId, stamp: Stamp, envelopes: u64) -> Result<(), String> {
+        TransportCounters::add(&self.counters.envelopes_received, envelopes);
         let Err(error) = self.clock.observe(stamp.reading, stamp.error_nanos) else { return Ok(()) };
-        TransportCounters::add(&self.counters.clock_refused, 1);
+        TransportCounters::add(&self.counters.clock_refused, envelopes);
         let now = Instant::now();
         let mut last = self.last_refusal.lock();
         if last.get(&from).is_none_or(|at| now - *at >= REFUSAL_LOG_INTERVAL) {
@@ -145,13 +145,20 @@ impl Inbox {
         TransportCounters::add(&self.counters.bytes_received, body.len() as u64);
         let handler = self.handlers.read().get(&service).cloned();
         match handler {
-            Some(handler) => drop(self.tasks.spawn(async move { reply(handler.call(from, body).await) })),
+            Some(handler) => drop(self.tasks.spawn(async move { reply(handler.call(from, body).await.and_then(within_limit)) })),
             None => {
                 TransportCounters::add(&self.counters.malformed, 1);
                 reply(Err(format!("no service {service:?} here")));
             }
         }
     }
+}
+
+fn within_limit(answer: Bytes) -> Result<Bytes, String> {
+    if answer.len() > BODY_BYTES_MAX {
+        return Err(format!("an answer of {} bytes is above the limit of {BODY_BYTES_MAX}", answer.len()));
+    }
+    Ok(answer)
 }
 
 /// The outcome of a call.

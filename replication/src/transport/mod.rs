@@ -14,6 +14,7 @@ use crate::api::NodeId;
 
 #[cfg(test)]
 mod conformance;
+pub mod grpc;
 mod inbox;
 mod latency;
 pub mod simulated;
@@ -100,6 +101,8 @@ pub trait Transport: Send + Sync + fmt::Debug {
     /// Gives this node the id that the registry gave it (or that its store remembers). Until then it can only be called at its address and
     /// only use [`Transport::call_address`]. Once; panics if it has another id already.
     fn assume_identity(&self, node: NodeId);
+    /// Tells which cluster this node belongs to: nodes of other clusters are refused from now on, where the transport can tell.
+    fn assume_cluster(&self, _cluster: u128) {}
     /// Registers the receiving side of `service`. Once each.
     fn serve(&self, service: Service, handler: Arc<dyn Handler>);
     /// Makes `node` reachable at `address` (replacing an earlier address).

@@ -5,22 +5,31 @@
 
 mod aggregate;
 mod args;
+mod arrays;
 pub mod coerce;
 mod compare;
 mod float;
 mod integer;
 mod like;
+mod numeric;
 pub mod order;
+mod regexp;
 pub mod registry;
 pub mod resolve;
+mod sets;
+mod strings;
+mod system;
 mod text_basic;
 
 pub use coerce::select_common_type;
 pub use like::{like_escape, like_prefix};
+pub use regexp::similar_to_regexp;
 pub use registry::{
     ComparisonKind, OperatorDef, all_functions, all_operators, function_by_oid, functions_named, is_known_unsupported, operators_named,
 };
 pub use resolve::{ResolvedCall, ResolvedOperator, packed_type, resolve_function, resolve_operator};
+pub use strings::{quote_ident, quote_literal};
+pub use system::VERSION;
 
 use crate::error::Result;
 use crate::types::{DataType, Datum};
@@ -179,6 +188,14 @@ pub struct Resolved {
 /// Every topic's bodies; the registry joins them with PostgreSQL's signatures.
 fn topics() -> Vec<&'static [args::Entry]> {
     let mut all = vec![
+        arrays::COMPARISON,
+        arrays::ENTRIES,
+        sets::ENTRIES,
+        system::CASTS,
+        system::ENTRIES,
+        system::ASKED,
+        system::EXECUTOR,
+        system::WINDOW,
         compare::FLAT,
         compare::OTHER,
         float::ARITHMETIC,
@@ -187,8 +204,22 @@ fn topics() -> Vec<&'static [args::Entry]> {
         integer::UNARY,
         integer::OTHER,
         like::ENTRIES,
+        numeric::BINARY,
+        numeric::COMPARISON,
+        numeric::OTHER,
+        regexp::ENTRIES,
+        strings::ENTRIES,
         text_basic::ENTRIES,
     ];
     all.extend(aggregate::TOPICS);
     all
+}
+
+/// How many direct arguments an ordered-set aggregate takes before its `WITHIN GROUP` ones; None for any other function.
+pub fn ordered_set_direct_arguments(def: &FunctionDef) -> Option<usize> {
+    match def.name {
+        "percentile_cont" | "percentile_disc" => Some(1),
+        "mode" => Some(0),
+        _ => None,
+    }
 }

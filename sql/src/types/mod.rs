@@ -4,7 +4,32 @@
 //! it as PostgreSQL's `typmod`. A [`Datum`] is a value. Submodules: text and binary wire forms, casts, comparison,
 //! arithmetic of each kind, key and row codecs.
 
+pub mod array;
+pub mod binary_io;
+pub mod bytes;
+mod cast_table;
+pub mod casts;
+pub mod codec;
+pub mod data_type;
+pub mod datetime;
+mod datum;
+pub mod float;
+pub mod interval;
+pub mod json;
+pub mod numeric;
+pub mod text_io;
+mod type_table;
+
 use std::sync::Arc;
+
+pub use binary_io::{parse_binary, write_binary};
+pub use casts::{Cast, CastContext, CastMethod, apply_cast, apply_typmod, find_cast};
+pub use data_type::{TypeInfo, all_types, format_type};
+pub use datum::compare_typed;
+pub use interval::Interval;
+pub use json::Jsonb;
+pub use numeric::Numeric;
+pub use text_io::{Io, parse_text, to_text, write_text};
 
 /// A type, by its OID in `pg_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -19,10 +44,11 @@ macro_rules! types {
 types! {
     BOOL = 16; BYTEA = 17; CHAR_INTERNAL = 18; NAME = 19; INT8 = 20; INT2 = 21; INT2VECTOR = 22; INT4 = 23; REGPROC = 24; TEXT = 25; OID = 26;
     XID = 28; CID = 29; OIDVECTOR = 30; JSON = 114; FLOAT4 = 700; FLOAT8 = 701; UNKNOWN = 705; BPCHAR = 1042; VARCHAR = 1043; DATE = 1082; TIME = 1083;
-    TIMESTAMP = 1114; TIMESTAMPTZ = 1184; INTERVAL = 1186; TIMETZ = 1266; NUMERIC = 1700; REGPROCEDURE = 2202; REGOPER = 2203; REGCLASS = 2205; REGTYPE = 2206;
+    TIMESTAMP = 1114; TIMESTAMPTZ = 1184; INTERVAL = 1186; TIMETZ = 1266; NUMERIC = 1700; REGPROCEDURE = 2202; REGOPER = 2203; REGOPERATOR = 2204; REGCLASS = 2205; REGTYPE = 2206;
     RECORD = 2249; CSTRING = 2275; ANY = 2276; ANYARRAY = 2277; VOID = 2278; TRIGGER = 2279; INTERNAL = 2281; ANYELEMENT = 2283; ANYNONARRAY = 2776; UUID = 2950;
     PG_LSN = 3220; ANYENUM = 3500; JSONB = 3802; REGNAMESPACE = 4089; REGROLE = 4096; ANYCOMPATIBLE = 5077; ANYCOMPATIBLEARRAY = 5078;
-    PG_NODE_TREE = 194; ACLITEM = 1033;
+    ANYCOMPATIBLENONARRAY = 5079; PG_NODE_TREE = 194; ACLITEM = 1033; INT2VECTOR_ARRAY = 1006; OIDVECTOR_ARRAY = 1013; REGPROC_ARRAY = 1008; XID_ARRAY = 1011;
+    CID_ARRAY = 1012; PG_LSN_ARRAY = 3221; REGNAMESPACE_ARRAY = 4090; REGROLE_ARRAY = 4097; REGPROCEDURE_ARRAY = 2207; REGOPER_ARRAY = 2208; REGOPERATOR_ARRAY = 2209;
     BOOL_ARRAY = 1000; BYTEA_ARRAY = 1001; CHAR_INTERNAL_ARRAY = 1002; NAME_ARRAY = 1003; INT2_ARRAY = 1005; INT4_ARRAY = 1007; TEXT_ARRAY = 1009; BPCHAR_ARRAY = 1014;
     VARCHAR_ARRAY = 1015; INT8_ARRAY = 1016; FLOAT4_ARRAY = 1021; FLOAT8_ARRAY = 1022; OID_ARRAY = 1028; ACLITEM_ARRAY = 1034; TIMESTAMP_ARRAY = 1115; DATE_ARRAY = 1182;
     TIME_ARRAY = 1183; TIMESTAMPTZ_ARRAY = 1185; INTERVAL_ARRAY = 1187; NUMERIC_ARRAY = 1231; TIMETZ_ARRAY = 1270; REGCLASS_ARRAY = 2210; REGTYPE_ARRAY = 2211; UUID_ARRAY = 2951;
@@ -85,30 +111,6 @@ pub enum Datum {
     Void,
 }
 
-/// `interval`, unnormalised as PostgreSQL keeps it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Interval {
-    /// Months.
-    pub months: i32,
-    /// Days.
-    pub days: i32,
-    /// Microseconds.
-    pub micros: i64,
-}
-
-/// `numeric` of PostgreSQL's full precision, with display scale, NaN and ±Infinity.
-#[derive(Clone, Debug)]
-pub struct Numeric {
-    // Owned by the types builder: sign/digits as num-bigint coefficient and a scale, or a special value.
-    _private: (),
-}
-
-/// A `jsonb` value.
-#[derive(Clone, Debug)]
-pub struct Jsonb {
-    _private: (),
-}
-
 /// An array with PostgreSQL's dimensions and lower bounds; elements in row-major order.
 #[derive(Clone, Debug)]
 pub struct Array {
@@ -118,12 +120,4 @@ pub struct Array {
     pub dims: Vec<(i32, i32)>,
     /// The elements.
     pub elements: Vec<Datum>,
-}
-
-impl DataType {
-    /// The array type over this element type (`RECORD` arrays for what has none).
-    pub fn array_of(self) -> DataType {
-        let _ = self;
-        todo!("types builder")
-    }
 }

@@ -16,13 +16,15 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
     keys.prop_filter("KEY_MAX is above every key that is written", |key| key.as_slice() < crate::key::KEY_MAX)
 }
 
-fn writes() -> impl Strategy<Value = Vec<(Vec<u8>, u64, Option<Vec<u8>>)>> {
+type Row = (Vec<u8>, u64, Option<Vec<u8>>);
+
+fn writes() -> impl Strategy<Value = Vec<Row>> {
     let value = proptest::option::weighted(0.8, proptest::collection::vec(any::<u8>(), 0..4));
     // Few keys and many versions, so that piles grow beyond what a scan steps over.
     proptest::collection::vec((key(), 1u64..40, value), 0..120)
 }
 
-fn load(writes: &[(Vec<u8>, u64, Option<Vec<u8>>)]) -> (MemoryEngine, Model) {
+fn load(writes: &[Row]) -> (MemoryEngine, Model) {
     let (engine, mut model) = (MemoryEngine::new(), Model::new());
     let mut batch = Batch::new();
     for (key, ts, value) in writes {
@@ -32,8 +34,6 @@ fn load(writes: &[(Vec<u8>, u64, Option<Vec<u8>>)]) -> (MemoryEngine, Model) {
     engine.apply(&batch).unwrap();
     (engine, model)
 }
-
-type Row = (Vec<u8>, u64, Option<Vec<u8>>);
 
 fn visible<'a>(model: &'a Model, span: &'a Span, at: u64) -> impl DoubleEndedIterator<Item = Row> + 'a {
     model.iter().filter(|(k, _)| span.contains(k)).filter_map(move |(k, versions)| {

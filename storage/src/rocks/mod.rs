@@ -21,7 +21,8 @@
 //! RocksDB must never meet a full disk, since an error in a background job stops it for everybody. So appends are refused with
 //! [`StorageError::DiskFull`] while less than a reserve is free ([`RocksOptions::min_free_bytes`], which covers memtables that have yet to be
 //! flushed, and compactions); applies, which carry out what the log accepted, go on to half of it, and appends that only delete
-//! to a quarter, because they are how space comes back. The file system is asked again as it fills, and at every refused write, so the store recovers by itself.
+//! to a quarter, because they are how space comes back. (Measured with a reserve of zero on a full tmpfs: nothing synced was lost, but
+//! RocksDB refused every later write until the store was opened again; so the reserve must never be zero.) The file system is asked again as it fills, and at every refused write, so the store recovers by itself.
 //!
 //! # Reads
 //!
@@ -303,6 +304,11 @@ impl Engine for RocksEngine {
             ("block_cache_hits", self.options.get_ticker_count(Ticker::BlockCacheHit)),
             ("block_cache_misses", self.options.get_ticker_count(Ticker::BlockCacheMiss)),
             ("block_cache_bytes", self.cache.get_usage() as u64),
+            (
+                "filter_skips",
+                self.options.get_ticker_count(Ticker::NonLastLevelSeekFiltered)
+                    + self.options.get_ticker_count(Ticker::LastLevelSeekFiltered),
+            ),
             ("write_stall_micros", self.options.get_ticker_count(Ticker::StallMicros)),
             ("memtable_bytes", property("rocksdb.cur-size-all-mem-tables")),
             ("sst_bytes", property("rocksdb.total-sst-files-size")),

@@ -5,12 +5,16 @@
 //! Partial states are short rows of datums, so that a leaseholder can send them to the gateway.
 
 mod basic;
+mod collect;
+mod floats;
+mod sums;
 
 use super::FunctionBody;
 use super::args::Entry;
 use crate::types::DataType;
 
-pub(super) const TOPICS: &[&[Entry]] = &[basic::ENTRIES, basic::EXTREMES];
+pub(super) const TOPICS: &[&[Entry]] =
+    &[basic::ENTRIES, basic::EXTREMES, collect::ENTRIES, floats::ONE, floats::TWO, floats::SUMS, sums::FAMILY, sums::SUMS];
 
 /// An aggregate entry with its partial types.
 const fn agg(key: &'static str, new: fn(&[DataType]) -> Box<dyn super::Accumulator>, partial: &'static [DataType]) -> Entry {
