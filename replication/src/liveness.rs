@@ -171,15 +171,18 @@ impl Peer {
         self.seen.lock().live
     }
 
-    fn renew(&self, now: ClockInterval, duration: Duration) -> (u64, Timestamp) {
+    /// Prolongs the promise to `duration` after the peer was heard, `age` ago: so a peer that dies is free to be replaced that long after its
+    /// last word, however often its followers speak.
+    fn renew(&self, now: ClockInterval, duration: Duration, age: Duration) -> Option<(u64, Timestamp)> {
         let mut given = self.given.lock();
+        let until = now.earliest.plus(duration.checked_sub(age)?);
         if given.epoch == 0 || now.earliest > given.until {
             given.freeze();
             given.epoch = given.rng.random::<u64>() | 1;
             given.until = Timestamp::ZERO;
         }
-        given.until = given.until.max(now.earliest.plus(duration));
-        (given.epoch, given.until)
+        given.until = given.until.max(until);
+        Some((given.epoch, given.until))
     }
 }
 
@@ -249,11 +252,12 @@ impl Peers {
     /// What to tell `node` now.
     pub(crate) fn message(&self, node: NodeId, at: Instant) -> LivenessMessage {
         let peer = self.peer(node);
-        let (heard, to_incarnation) = {
+        let (age, to_incarnation) = {
             let seen = peer.seen.lock();
-            (seen.heard.is_some_and(|heard| at.saturating_duration_since(heard) <= self.config.suspect), seen.incarnation)
+            (seen.heard.map(|heard| at.saturating_duration_since(heard)), seen.incarnation)
         };
-        let promise = heard.then(|| peer.renew(self.clock.now(), self.config.duration));
+        let age = age.filter(|age| *age <= self.config.suspect);
+        let promise = age.and_then(|age| peer.renew(self.clock.now(), self.config.duration, age));
         let duration_micros = u64::try_from(self.config.duration.as_micros()).unwrap_or(u64::MAX);
         LivenessMessage { incarnation: self.incarnation, promise, to_incarnation, duration_micros }
     }

@@ -253,6 +253,7 @@ impl Replica {
     fn after_membership(&mut self, descriptor: Arc<RangeDescriptor>, fx: &mut Effects) {
         let before = self.descriptor.replace(descriptor.clone());
         self.learn_nodes();
+        self.ctx.members_changed();
         if let Some(handle) = &self.handle {
             handle.set_descriptor(descriptor.clone());
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -91,13 +92,15 @@ async fn heartbeats(ctx: Arc<Context>) {
     let mut ticks = tokio::time::interval(interval / 4);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut count = 0_u64;
-    let mut peers = BTreeSet::new();
+    let (mut peers, mut known) = (BTreeSet::new(), 0);
     loop {
         ticks.tick().await;
         let now = Instant::now();
         if count % 4 == 0 {
             // Who shares ranges changes rarely; with many ranges, looking is dearer than telling.
-            if count % 16 == 0 {
+            let version = ctx.membership.load(Ordering::Relaxed);
+            if version != known {
+                known = version;
                 peers = shared_with(&ctx);
             }
             for node in &peers {

@@ -207,6 +207,8 @@ pub(crate) struct Context {
     /// Bounds the snapshots on their way out.
     pub sending: Arc<tokio::sync::Semaphore>,
     pub incarnations: std::sync::atomic::AtomicU64,
+    /// Raised whenever the nodes with which ranges are shared may have changed.
+    pub membership: std::sync::atomic::AtomicU64,
     /// Set while the disk refuses writes: new proposals are refused at once.
     pub disk_full: AtomicBool,
     pub logger: slog::Logger,
@@ -228,6 +230,11 @@ impl Context {
         // Fibonacci hashing spreads consecutive ids evenly.
         let hash = range.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         (hash % self.workers.len() as u64) as usize
+    }
+
+    /// The nodes with which ranges are shared may have changed.
+    pub(crate) fn members_changed(&self) {
+        self.membership.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn disk_is_full(&self) -> bool {

@@ -125,6 +125,9 @@ impl Replica {
         if leader.is_none_or(|l| l != self.ctx.node && !self.ctx.peers.peer(l).live()) {
             self.raw.raft.election_elapsed = self.raw.raft.election_timeout();
         }
+        // Somebody is at it: two candidates at a time only split the vote.
+        self.silence = 0;
+        self.patience = self.retry_patience();
         true
     }
 
@@ -200,10 +203,17 @@ impl Replica {
             }
         }
         if !self.is_leader() {
+            // Given away: it has arrived when the successor is heard to lead.
+            let leader = self.raw.raft.leader_id;
+            if let Some(transfer) = self.transfer.as_ref().filter(|t| leader != raft::INVALID_ID || t.ticks > 2 * TRANSFER_TICKS) {
+                let moved = leader == transfer.target;
+                self.end_transfer(moved);
+            }
             return;
         }
         if !self.was_leader {
             self.was_leader = true;
+            self.end_transfer(false);
             self.stamps.clear();
             self.split_in_flight = false;
             self.wake();
@@ -253,14 +263,13 @@ impl Replica {
             self.ctx.events.lease_ended(self.range);
         }
         self.fail_pending();
-        if let Some(mut transfer) = self.transfer.take() {
-            if let Some(kept) = transfer.kept.as_ref().filter(|_| !legit) {
+        if let Some(transfer) = &self.transfer
+            && let Some(kept) = transfer.kept.as_ref()
+        {
+            if !legit {
                 self.hold_until = self.hold_until.max(kept.expiration(&self.ctx.clock));
             }
-            let moved = transfer.kept.is_none() && self.raw.raft.leader_id == transfer.target;
-            if let Some(done) = transfer.done.take() {
-                let _ = done.send(if moved { Ok(()) } else { Err(AdminError::Propose(ProposeError::Ambiguous(self.range))) });
-            }
+            self.end_transfer(false);
         }
         self.keep_from = None;
     }
@@ -291,6 +300,13 @@ impl Replica {
         handle.set_lease(None);
         self.transfer = Some(Transfer { to, target: target.id.0, done: Some(done), kept: Some(kept), ticks: 0 });
         self.wake();
+    }
+
+    /// A move that was under way is over.
+    fn end_transfer(&mut self, moved: bool) {
+        if let Some(done) = self.transfer.take().and_then(|t| t.done) {
+            let _ = done.send(if moved { Ok(()) } else { Err(AdminError::Propose(ProposeError::Ambiguous(self.range))) });
+        }
     }
 
     fn low_water(&self) -> Timestamp {
@@ -329,6 +345,7 @@ impl Replica {
             // The successor did not come. In this term the lease is gone; win it back in the next.
             self.raw.raft.become_follower(term, raft::INVALID_ID);
             self.lose_leadership();
+            self.end_transfer(false);
             self.campaign_released();
         }
     }
@@ -413,8 +430,10 @@ impl Replica {
 
     /// Ticks until this replica tries to succeed a leader that is known to be gone: the voters go one after the other.
     pub(super) fn stagger(&mut self) -> usize {
-        let before = self.descriptor.iter().flat_map(|d| &d.replicas).filter(|r| super::codec::votes(r) && r.id < self.id).count();
-        before + self.rng.random_range(0..2)
+        let gone = self.raw.raft.leader_id;
+        let before =
+            self.descriptor.iter().flat_map(|d| &d.replicas).filter(|r| super::codec::votes(r) && r.id < self.id && r.id.0 != gone);
+        before.count() * 2 + self.rng.random_range(0..2)
     }
 
     /// One tick of an awake replica.
@@ -492,7 +511,7 @@ impl Replica {
             self.wake();
             self.asked_leader = true;
             self.silence = 0;
-            self.patience = 1 + self.stagger();
+            self.patience = self.stagger();
         }
     }
 
@@ -554,6 +573,11 @@ impl Replica {
 
     // ---- learners ----
 
+    fn promises(&self, replica: u64, now: ClockInterval) -> bool {
+        let epoch = self.stamps.get(&replica).copied().unwrap_or(0);
+        self.node_of(replica).is_some_and(|node| self.ctx.peers.peer(node).promised(epoch) > now.latest)
+    }
+
     pub(crate) fn wait_caught_up(&mut self, replica: ReplicaId, done: oneshot::Sender<Result<(), AdminError>>) {
         self.wake();
         self.catch_ups.push((replica, done));
@@ -564,12 +588,16 @@ impl Replica {
             return;
         }
         let committed = self.raw.raft.raft_log.committed;
+        let now = self.ctx.clock.now();
         let prs = self.raw.raft.prs();
         let mut waiting = Vec::new();
         for (replica, done) in std::mem::take(&mut self.catch_ups) {
             // Not quite all: entries keep coming under load, and joint consensus waits for the rest anyway.
             match prs.get(replica.0) {
-                Some(p) if p.matched + 64 >= committed && p.state == ProgressState::Replicate => drop(done.send(Ok(()))),
+                // And its promise must count before its vote does, or the lease would end for a moment.
+                Some(p) if p.matched + 64 >= committed && p.state == ProgressState::Replicate && self.promises(replica.0, now) => {
+                    drop(done.send(Ok(())));
+                }
                 Some(_) => waiting.push((replica, done)),
                 None => drop(done.send(Err(AdminError::Invalid(format!("{replica} is no member of {}", self.range))))),
             }

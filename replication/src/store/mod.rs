@@ -175,6 +175,7 @@ impl Store {
             incoming: Mutex::new(BTreeMap::new()),
             sending: Arc::new(tokio::sync::Semaphore::new(background::SNAPSHOTS_AT_ONCE)),
             incarnations: AtomicU64::new(1),
+            membership: AtomicU64::new(1),
             disk_full: AtomicBool::new(false),
             logger: slog::Logger::root(slog::Discard, slog::o!()),
         });

@@ -295,6 +295,7 @@ impl SnapshotReceiver {
         let handle =
             ReplicaHandle::new(to, ctx.node, ctx.clock.clone(), worker.requests.clone(), Arc::new(incoming.descriptor), &ctx.range_ids);
         ctx.map.write().insert(Arc::new(handle));
+        ctx.members_changed();
         worker.internal.send(Internal::SnapshotArrived(Arrived { range, replica: to })).map_err(|_| "the store is stopping")?;
         Ok(())
     }

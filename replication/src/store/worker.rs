@@ -419,6 +419,7 @@ impl Worker {
         self.replicas.remove(&range);
         self.awake.remove(&range);
         let known = self.ctx.map.write().remove(range);
+        self.ctx.members_changed();
         if known {
             self.ctx.events.replica_removed(range);
         }
