@@ -167,7 +167,7 @@ impl ReplicateQueue {
     fn decide(&self, ranges: &[Arc<RangeDescriptor>], mut nodes: Vec<Candidate>) -> (Vec<(RangeId, Action)>, bool) {
         let now = Instant::now();
         let mut waiting = self.waiting.lock();
-        waiting.retain(|id, _| ranges.binary_search_by_key(id, |range| range.id).is_ok());
+        waiting.retain(|id, _| ranges.iter().any(|range| range.id == *id));
         let mut budget = self.balance_budget(&nodes, now);
         let (mut urgent, mut balance, mut settled) = (Vec::new(), Vec::new(), true);
         for range in ranges {
