@@ -280,3 +280,43 @@ pub(crate) fn same_conf(a: &ConfState, b: &ConfState) -> bool {
         && same(&a.learners, &b.learners)
         && same(&a.learners_next, &b.learners_next)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bytes() -> impl Strategy<Value = Bytes> {
+        prop::collection::vec(any::<u8>(), 0..200).prop_map(Bytes::from)
+    }
+
+    fn op() -> impl Strategy<Value = BatchOp> {
+        let space = prop_oneof![Just(Space::Data), Just(Space::Lock)];
+        (space, bytes(), bytes(), 0..3).prop_map(|(space, a, b, kind)| match kind {
+            0 => BatchOp::Put { space, key: a, value: b },
+            1 => BatchOp::Delete { space, key: a },
+            _ => BatchOp::DeleteRange { space, start: a, end: b },
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn commands_come_back(request in any::<u128>(), closed in any::<u64>(), ops in prop::collection::vec(op(), 0..8), cut in any::<usize>()) {
+            let command = Command { request: RequestId(request), closed: Timestamp::from_raw(closed), batch: Batch { ops } };
+            let encoded = encode_command(&command).unwrap();
+            prop_assert_eq!(decode_payload(encoded.clone()).unwrap(), Payload::Command(command.clone()));
+            // Cut short it is an error or a shorter command, never the same one and never a panic.
+            let cut = cut % encoded.len();
+            if let Ok(Payload::Command(other)) = decode_payload(encoded[..cut].to_vec()) {
+                prop_assert_ne!(other, command);
+            }
+        }
+
+        #[test]
+        fn noise_is_an_error_not_a_panic(noise in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = decode_payload(noise.clone());
+            let _ = from_bytes::<Vec<Packet>>(&noise, "packets");
+        }
+    }
+}
