@@ -23,7 +23,7 @@ const ADMIN: u8 = 2;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum AdminCommand {
     /// `left` replaces the range, `right` is born. Void unless the range still has the generation it was evaluated at.
-    Split { request: RequestId, at_generation: u64, left: RangeDescriptor, right: RangeDescriptor },
+    Split { request: RequestId, at_generation: u64, left: Box<RangeDescriptor>, right: Box<RangeDescriptor> },
     /// Every replica computes its checksum at this very entry and tells `reply_to`.
     Checksum { request: RequestId, reply_to: crate::api::NodeId },
 }
@@ -41,7 +41,7 @@ impl AdminCommand {
 pub(crate) enum Payload {
     Empty,
     Command(Command),
-    Admin(AdminCommand),
+    Admin(Box<AdminCommand>),
 }
 
 /// What the context of a membership entry carries: the descriptor that it leads to.
@@ -156,7 +156,7 @@ pub(crate) fn decode_payload(data: Vec<u8>) -> Result<Payload, StorageError> {
     }
     match input.get_u8() {
         COMMAND => decode_command(input).map(Payload::Command),
-        ADMIN => from_bytes(&input, "admin command").map(Payload::Admin),
+        ADMIN => from_bytes(&input, "admin command").map(|command| Payload::Admin(Box::new(command))),
         other => Err(StorageError::Format(format!("entry of unknown kind {other}: written by a newer version?"))),
     }
 }
