@@ -19,7 +19,7 @@ fn bytes(v: &str) -> Bytes {
     Bytes::from(v.to_string())
 }
 
-async fn store(splits: &[&str]) -> (Arc<Node>, Arc<solo::Solo>) {
+async fn store(splits: &[&str]) -> (Arc<Node>, Arc<solo::Cluster>) {
     let physical = Arc::new(SimulatedClock::new(tokio::time::Instant::now(), 1_750_000_000_000_000_000));
     let clock = Clock::new(physical).unwrap();
     let (node, host) =
