@@ -15,7 +15,7 @@ mod format;
 mod golden;
 mod integer;
 mod json;
-mod like;
+pub mod like;
 mod numeric;
 pub mod order;
 mod regexp;
