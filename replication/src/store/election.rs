@@ -198,10 +198,9 @@ impl Replica {
         let Some(handle) = self.handle.clone() else { return };
         handle.set_leader(self.node_of(self.raw.raft.leader_id));
         let term = self.term();
-        if !self.is_leader() || self.lease_of.is_some_and(|t| t != term) {
-            if self.was_leader || self.lease_of.is_some() {
-                self.lose_leadership();
-            }
+        let over = !self.is_leader() || self.lease_of.is_some_and(|t| t != term);
+        if over && (self.was_leader || self.lease_of.is_some()) {
+            self.lose_leadership();
         }
         if !self.is_leader() {
             // Given away: it has arrived when the successor is heard to lead.
@@ -492,7 +491,7 @@ impl Replica {
 
     /// What became of a peer.
     pub(crate) fn on_peer(&mut self, node: NodeId, event: PeerEvent) {
-        if self.broken || !self.descriptor.as_ref().is_some_and(|d| d.replica_on(node).is_some()) {
+        if self.broken || self.descriptor.as_ref().is_none_or(|d| d.replica_on(node).is_none()) {
             return;
         }
         if self.is_leader() {

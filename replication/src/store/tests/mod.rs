@@ -143,9 +143,7 @@ impl World {
     /// A cluster of one node.
     pub fn new(seed: u64) -> World {
         let entropy = Entropy::seeded(seed);
-        let mut options = SimulatedOptions::default();
-        options.jitter = 3 * MS;
-        options.keep_trace = true;
+        let options = SimulatedOptions { jitter: 3 * MS, keep_trace: true, ..SimulatedOptions::default() };
         let mut world = World {
             network: SimulatedNetwork::new(options, &entropy),
             time: SimulatedTime::start(),
