@@ -9,11 +9,13 @@
 //!   write        one-phase commit, intents, resolution (C4, C8)
 //!   records      transaction records: staging, final states, pushes, recovery (C5–C7)
 //!   contention   waiting, and whom one does not wait for
+//!   gc           old versions and old records go
 //! ```
 //! Evaluation is synchronous and awaits nothing: it answers, or names what is in the way. [`Leaseholders::execute`] is the thin shell
 //! around it: wait for what is in the way, evaluate again, propose, wait for apply with the latches held, answer.
 
 mod contention;
+mod gc;
 mod latches;
 mod locks;
 mod range;
@@ -46,6 +48,7 @@ use range::{After, Blocked, OnItsWay};
 use tscache::TimestampCache;
 use write::{Evaluated, Outcome};
 
+pub use gc::Protected;
 pub(crate) use range::RangeState;
 pub(crate) use read::{covered, raw_columns, rest};
 
