@@ -28,11 +28,18 @@ use crate::api::{Expect, KvError};
 use crate::request::{Fate, Header, Landing, Reads, Request, Response, Write};
 use crate::router::{Backoff, Route, Router, SendError, unexpected};
 
+/// How far ahead of the present a commit that was pushed twice aims; doubled with every push.
+const AIM_AHEAD: Duration = Duration::from_millis(4);
 /// Rounds of staging before the transaction begins again.
 const ROUNDS_MAX: u32 = 60;
 /// Bytes of writes that one proposal carries at most.
 const PROPOSAL_BYTES: usize = 4 << 20;
 
+/// Bytes of writes per request when one proposal is not enough.
+const CHUNK_BYTES: usize = 1 << 20;
+/// A staging record lists at most so many bytes of keys. A transaction with more lays its intents first and then commits by its record alone:
+/// a round trip more, on one that takes many anyway.
+const STAGED_KEYS_BYTES: usize = 256 << 10;
 /// Landing requests of one transaction under way at once.
 const PARALLEL_MAX: usize = 16;
 /// How often a commit that takes long gives a sign of life.
@@ -157,7 +164,7 @@ impl Txn {
         let bytes: usize = writes.iter().map(|w| w.key.len() + w.value.as_ref().map_or(0, |v| v.len()) + 64).sum();
         let mut at = self.read_ts.max(self.reads.newest_locked());
         let mut one_phase = bytes <= PROPOSAL_BYTES;
-        let mut backoff = Backoff::new();
+        let (mut backoff, mut pushes) = (Backoff::new(), 0);
         for _ in 0..ROUNDS_MAX {
             let router = self.gateway.router.clone();
             let groups = router.group(&writes.iter().map(|w| &w.key).collect::<SmallVec<[&Key; 4]>>()).await?;
@@ -187,7 +194,14 @@ impl Txn {
             }
             match self.lay(groups, writes, anchor, at, progress).await? {
                 Laid::Committed(at) => return Ok(at),
-                Laid::Pushed(to) => at = to,
+                Laid::Pushed(to) => {
+                    // Readers that keep pushing would outrun every round: from the second push on aim ahead of them. The reply rule waits it out.
+                    at = to;
+                    if pushes > 0 {
+                        at = at.max(self.gateway.clock.now().latest.plus(AIM_AHEAD * (1 << pushes.min(6))));
+                    }
+                    pushes += 1;
+                }
                 Laid::Again => backoff.pause(&router, "a range of this transaction's writes does not answer").await?,
             }
         }
@@ -305,7 +319,9 @@ impl Txn {
         progress.laid = true;
         let keys: Vec<Key> = writes.iter().map(|w| w.key.clone()).collect();
         let mut requests: Vec<(Route, Vec<usize>, Request)> = Vec::new();
-        let mut staging = progress.staged == Some(at);
+        let listed: usize = keys.iter().map(|k| k.len() + 2).sum();
+        let explicit = listed > STAGED_KEYS_BYTES;
+        let mut staging = explicit || progress.staged == Some(at);
         for (route, of_range) in groups {
             let to_lay: Vec<usize> = of_range.into_iter().filter(|i| !progress.landed[*i]).collect();
             self.count(&route);
@@ -373,8 +389,30 @@ impl Txn {
             Some(error) => Err(error),
             None if highest > at => Ok(Laid::Pushed(highest)),
             None if again => Ok(Laid::Again),
+            None if explicit && progress.landed.iter().all(|l| *l) => self.commit_record(anchor, at, progress).await,
             None if progress.staged == Some(at) && progress.landed.iter().all(|l| *l) => Ok(Laid::Committed(at)),
             None => Ok(Laid::Again),
+        }
+    }
+
+    /// All intents are in place at or below `at`: the record decides.
+    async fn commit_record(&mut self, anchor: &Key, at: Timestamp, progress: &mut Progress) -> Result<Laid, KvError> {
+        let (router, header) = (self.gateway.router.clone(), self.header());
+        let route = router.route(anchor).await?;
+        match router.send(&route, &header, Request::CommitRecord { at, anchor: anchor.clone() }).await {
+            Ok(Response::Committed(at)) => Ok(Laid::Committed(at)),
+            Ok(Response::Pushed(to)) => Ok(Laid::Pushed(to)),
+            Ok(other) => Err(unexpected(&other)),
+            Err(SendError::Kv(KvError::Overloaded(_)) | SendError::Stale) => Ok(Laid::Again),
+            Err(SendError::Kv(e)) => Err(e),
+            Err(SendError::Unknown(_)) => {
+                progress.unknown = true;
+                Ok(Laid::Again)
+            }
+            Err(SendError::NoAnswer(_)) => {
+                progress.lost = true;
+                Ok(Laid::Again)
+            }
         }
     }
 
@@ -426,7 +464,7 @@ fn chunks(of_range: &[usize], writes: &[Write]) -> Vec<Vec<usize>> {
     let (mut all, mut chunk, mut bytes) = (Vec::new(), Vec::new(), 0);
     for &i in of_range {
         let size = writes[i].key.len() + writes[i].value.as_ref().map_or(0, |v| v.len()) + 64;
-        if bytes + size > PROPOSAL_BYTES && !chunk.is_empty() {
+        if bytes + size > CHUNK_BYTES && !chunk.is_empty() {
             all.push(std::mem::take(&mut chunk));
             bytes = 0;
         }

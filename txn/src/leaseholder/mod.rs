@@ -254,6 +254,7 @@ impl Leaseholders {
                 }
                 Request::Intents { at, anchor, writes, stage } => self.try_intents(state, header, *at, anchor, writes, stage.as_deref()),
                 Request::Stage { at, anchor, keys } => self.try_stage(state, header, *at, anchor, keys),
+                Request::CommitRecord { at, anchor } => self.try_commit_record(state, header, *at, anchor),
                 Request::Finish { anchor, at, keys } => self.try_finish(state, header, anchor, *at, keys),
                 Request::Forget { anchor } => self.try_forget(state, header, anchor),
                 Request::Heartbeat { anchor } => self.try_heartbeat(state, header, anchor),

@@ -32,7 +32,6 @@ pub struct Window {
 struct Layout<'p> {
     exprs: Vec<&'p Expr>,
     partition: usize,
-    order: usize,
     /// First argument of each call, number of arguments, filter.
     calls: Vec<(usize, usize, Option<usize>)>,
 }
@@ -45,7 +44,7 @@ fn layout<'p>(partition: &'p [Expr], order: &'p [SortKey], calls: &'p [WindowCal
         exprs.extend(call.args.iter().chain(&call.filter));
         places.push((first, call.args.len(), call.filter.as_ref().map(|_| first + call.args.len())));
     }
-    Layout { exprs, partition: partition.len(), order: order.len(), calls: places }
+    Layout { exprs, partition: partition.len(), calls: places }
 }
 
 impl Window {
@@ -124,7 +123,6 @@ impl Window {
             };
             columns.push(column);
         }
-        let _ = layout.order;
         Ok(columns)
     }
 }
