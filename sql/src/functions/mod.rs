@@ -10,7 +10,7 @@ pub mod coerce;
 mod compare;
 mod float;
 mod integer;
-mod like;
+pub mod like;
 mod numeric;
 pub mod order;
 mod regexp;

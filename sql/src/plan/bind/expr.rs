@@ -6,7 +6,6 @@ use sqlparser::tokenizer::Span;
 use super::{Binder, MAX_EXPR_DEPTH};
 use crate::error::{Result, SqlError, SqlState};
 use crate::functions::FunctionBody;
-use crate::functions::coerce::{element_of, type_name};
 use crate::functions::resolve::resolve_operator;
 use crate::plan::expr::{Expr, FunctionRef};
 use crate::types::{DataType, Datum};
@@ -62,7 +61,7 @@ impl Binder<'_> {
                 let (to, typmod) = super::types::resolve(data_type).map_err(|x| self.at(e.span(), x))?;
                 let span = expr.span();
                 // `ARRAY[]::int[]`: the elements take the type from outside.
-                if let (E::Array(array), Some(element)) = (&**expr, element_of(to)) {
+                if let (E::Array(array), Some(element)) = (&**expr, to.element()) {
                     return self.array_of_type(&array.elem, to, element, typmod, span);
                 }
                 let input = self.expr(expr)?;
@@ -78,8 +77,12 @@ impl Binder<'_> {
             E::AtTimeZone { timestamp, time_zone } => self.named_call("timezone", &[time_zone, timestamp], e.span()),
             E::Extract { field, expr, .. } => self.extract(field, expr, e.span()),
             E::Position { expr, r#in } => self.named_call("position", &[r#in, expr], e.span()),
-            E::Substring { expr, substring_from, substring_for, .. } => self.substring(expr, substring_from.as_deref(), substring_for.as_deref(), e.span()),
-            E::Trim { trim_where, trim_what, expr, trim_characters } => self.trim(*trim_where, trim_what.as_deref(), expr, trim_characters.as_deref(), e.span()),
+            E::Substring { expr, substring_from, substring_for, .. } => {
+                self.substring(expr, substring_from.as_deref(), substring_for.as_deref(), e.span())
+            }
+            E::Trim { trim_where, trim_what, expr, trim_characters } => {
+                self.trim(*trim_where, trim_what.as_deref(), expr, trim_characters.as_deref(), e.span())
+            }
             E::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
                 let mut args: Vec<&ast::Expr> = vec![expr, overlay_what, overlay_from];
                 args.extend(overlay_for.as_deref());
@@ -317,11 +320,13 @@ impl Binder<'_> {
         let spans: Vec<Span> = elements.iter().map(Spanned::span).collect();
         let bound = elements.iter().map(|e| self.expr(e)).collect::<Result<Vec<_>>>()?;
         let (elements, ty) = self.unify(bound, "ARRAY", &spans)?;
-        match element_of(ty) {
-            Some(inner) if ty != DataType::INT2VECTOR && ty != DataType::OIDVECTOR => Ok(Expr::Array { elements, element: inner, nested: true }),
+        match ty.element() {
+            Some(inner) if ty != DataType::INT2VECTOR && ty != DataType::OIDVECTOR => {
+                Ok(Expr::Array { elements, element: inner, nested: true })
+            }
             _ => {
-                if crate::functions::coerce::array_of(ty).is_none() {
-                    return self.fail(span, SqlState::UNDEFINED_OBJECT, format!("could not find array type for data type {}", type_name(ty)));
+                if ty.array_type().is_none() {
+                    return self.fail(span, SqlState::UNDEFINED_OBJECT, format!("could not find array type for data type {}", ty.name()));
                 }
                 Ok(Expr::Array { elements, element: ty, nested: false })
             }
@@ -336,7 +341,7 @@ impl Binder<'_> {
                 ast::Expr::Array(inner) if nested => self.array_of_type(&inner.elem, array, element, typmod, e.span())?,
                 _ => {
                     let bound = self.expr(e)?;
-                    if element_of(bound.ty()).is_some() {
+                    if bound.ty().element().is_some() {
                         let whole = self.array(elements, span)?;
                         return self.cast(whole, array, typmod, span);
                     }
@@ -399,7 +404,9 @@ impl Binder<'_> {
             let ty = bound.ty();
             match self.try_coerce(bound, DataType::INT4, -1, crate::types::casts::CastContext::Assignment, e.span())? {
                 Some(bound) => Ok(bound),
-                None => self.fail(e.span(), SqlState::DATATYPE_MISMATCH, format!("array subscript must have type integer, not {}", type_name(ty))),
+                None => {
+                    self.fail(e.span(), SqlState::DATATYPE_MISMATCH, format!("array subscript must have type integer, not {}", ty.name()))
+                }
             }
         };
         match subscript {
@@ -421,11 +428,11 @@ impl Binder<'_> {
         if ty == DataType::JSONB {
             return self.unsupported(span, "jsonb subscripting");
         }
-        let Some(element) = element_of(ty) else {
+        let Some(element) = ty.element() else {
             return self.fail(
                 span,
                 SqlState::DATATYPE_MISMATCH,
-                format!("cannot subscript type {} because it does not support subscripting", type_name(ty)),
+                format!("cannot subscript type {} because it does not support subscripting", ty.name()),
             );
         };
         // One slice makes all of them slices; `[n]` beside a slice means `[1:n]`.
@@ -458,9 +465,13 @@ impl Binder<'_> {
             return Ok(Expr::Field { ty: columns[index].1, input: Box::new(value), index });
         }
         if value.ty() == DataType::RECORD {
-            return self.fail(name.span, SqlState::UNDEFINED_COLUMN, format!("could not identify column \"{}\" in record data type", name.value));
+            return self.fail(
+                name.span,
+                SqlState::UNDEFINED_COLUMN,
+                format!("could not identify column \"{}\" in record data type", name.value),
+            );
         }
-        let message = format!("column notation .{} applied to type {}, which is not a composite type", name.value, type_name(value.ty()));
+        let message = format!("column notation .{} applied to type {}, which is not a composite type", name.value, value.ty().name());
         self.fail(name.span, SqlState::WRONG_OBJECT_TYPE, message)
     }
 }
@@ -475,7 +486,10 @@ fn strip(e: &ast::Expr) -> &ast::Expr {
 /// The text of a string literal of any spelling.
 pub(super) fn string_value(value: &Value) -> Option<&str> {
     match value {
-        Value::SingleQuotedString(s) | Value::EscapedStringLiteral(s) | Value::UnicodeStringLiteral(s) | Value::NationalStringLiteral(s) => Some(s),
+        Value::SingleQuotedString(s)
+        | Value::EscapedStringLiteral(s)
+        | Value::UnicodeStringLiteral(s)
+        | Value::NationalStringLiteral(s) => Some(s),
         Value::DollarQuotedString(s) => Some(&s.value),
         _ => None,
     }
