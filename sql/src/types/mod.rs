@@ -14,6 +14,8 @@ pub mod data_type;
 pub mod datetime;
 mod datum;
 pub mod float;
+#[cfg(test)]
+mod golden;
 pub mod interval;
 pub mod json;
 pub mod numeric;

@@ -51,9 +51,8 @@ impl SystemKv for Records {
     async fn compare_and_set(&self, key: Key, expected: Option<Bytes>, new: Option<Bytes>) -> Result<bool, SystemError> {
         let mut records = self.0.lock();
         let same = records.get(&key) == expected.as_ref();
-        match new.filter(|_| same) {
-            Some(value) => _ = records.insert(key, value),
-            None => {}
+        if let Some(value) = new.filter(|_| same) {
+            records.insert(key, value);
         }
         Ok(same)
     }

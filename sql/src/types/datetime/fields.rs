@@ -105,7 +105,7 @@ pub fn extract(name: &str, source: Source<'_>) -> Result<Option<Numeric>> {
             })
         }
         Source::Timestamp(t) => {
-            if matches!(f, Field::Zone | Field::ZoneHour | Field::ZoneMinute) {
+            if is_finite(t) && matches!(f, Field::Zone | Field::ZoneHour | Field::ZoneMinute) {
                 return Err(not_supported(name, ty));
             }
             Ok(timestamp_field(f, t, t, 0))
