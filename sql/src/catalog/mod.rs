@@ -14,3 +14,4 @@ pub mod descriptor;
 pub mod keys;
 pub mod snapshot;
 pub mod store;
+pub mod system;
