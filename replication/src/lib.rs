@@ -5,11 +5,20 @@
 //!   transport      the transport seam: ordered messages and calls between nodes, real (tonic) and simulated
 //!   store          one node's replicas: workers that own their RawNodes outright, log writer, apply
 //!   liveness       promises between nodes (L1–L3)
+//!   addressing     where a range is, itself data in ranges
+//!   consistency    checksums of replicas compared
 //!   registry       who is in the cluster: ids, joining, gossip, who is alive
 //!   placement      which node holds which replica: up-replication, repair, balance
 //! ```
 
+pub mod addressing;
 pub mod api;
+pub mod consistency;
+pub(crate) mod liveness;
 pub mod placement;
 pub mod registry;
+pub mod store;
 pub mod transport;
+
+pub use liveness::LivenessConfig;
+pub use store::{Store, StoreConfig};

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::sync::Weak;
 use std::time::Duration;
@@ -106,6 +107,9 @@ pub struct ReplicateQueue {
     options: QueueOptions,
     /// Ranges whose last step failed: when they may be tried again, and the pause after that.
     waiting: Mutex<BTreeMap<RangeId, (Instant, Duration)>>,
+    /// The [`signature`] under which the last pass wanted nothing: until it changes there is nothing to decide, so that ten thousand quiet
+    /// ranges cost a pass next to nothing.
+    settled: Mutex<Option<u64>>,
     /// No move for balance before this: heartbeats must have carried the effect of the last ones.
     balance_due: Mutex<Instant>,
     rng: Mutex<Rng>,
@@ -129,6 +133,7 @@ impl ReplicateQueue {
             us,
             options,
             waiting: Mutex::default(),
+            settled: Mutex::default(),
             balance_due: Mutex::new(Instant::now()),
             rng,
         });
@@ -145,26 +150,33 @@ impl ReplicateQueue {
     async fn pass(&self) -> bool {
         let ranges = self.admin.leaseholder_ranges();
         self.registry.set_load(NodeLoad { replicas: self.admin.replica_count(), leases: ranges.len() as u64 });
-        let steps = self.decide(&ranges);
+        let nodes = self.registry.statuses();
+        let signature = signature(&ranges, &nodes);
+        if *self.settled.lock() == Some(signature) {
+            return false;
+        }
+        let (steps, settled) = self.decide(&ranges, nodes);
+        *self.settled.lock() = settled.then_some(signature);
         let busy = !steps.is_empty();
         let running = futures::stream::iter(steps).map(|(range, action)| self.step(range, action));
         running.buffer_unordered(self.options.concurrency.max(1)).collect::<()>().await;
         busy
     }
 
-    /// The steps of this pass, the most urgent first.
-    fn decide(&self, ranges: &[Arc<RangeDescriptor>]) -> Vec<(RangeId, Action)> {
-        let mut nodes = self.registry.statuses();
+    /// The steps of this pass, the most urgent first; and whether nothing is wanted at all, now or when a pause is over.
+    fn decide(&self, ranges: &[Arc<RangeDescriptor>], mut nodes: Vec<Candidate>) -> (Vec<(RangeId, Action)>, bool) {
         let now = Instant::now();
         let mut waiting = self.waiting.lock();
-        waiting.retain(|id, _| ranges.binary_search_by_key(id, |range| range.id).is_ok());
+        waiting.retain(|id, _| ranges.iter().any(|range| range.id == *id));
         let mut budget = self.balance_budget(&nodes, now);
-        let (mut urgent, mut balance) = (Vec::new(), Vec::new());
+        let (mut urgent, mut balance, mut settled) = (Vec::new(), Vec::new(), true);
         for range in ranges {
             if waiting.get(&range.id).is_some_and(|(until, _)| *until > now) {
+                settled = false;
                 continue;
             }
             let action = next_action(range, &nodes, &self.options.policy, self.us);
+            settled &= action == Action::Nothing;
             let left = match action {
                 Action::Nothing => continue,
                 Action::Replace { why: Why::Balance, .. } | Action::TransferLease { why: Why::StepAside, .. } => &mut budget.replicas,
@@ -181,7 +193,7 @@ impl ReplicateQueue {
             foresee(&mut nodes, action, self.us);
         }
         urgent.extend(balance);
-        urgent
+        (urgent, settled)
     }
 
     /// How many moves for balance this pass may make. Loads of others are as old as their last heartbeat, and every node that sees the same
@@ -235,6 +247,18 @@ impl ReplicateQueue {
         waiting.insert(range, (Instant::now() + jittered, (pause * 2).min(self.options.retry_max)));
         tracing::warn!(%range, ?action, "placement step failed, again in {jittered:?}: {error}");
     }
+}
+
+/// Differs (but for a collision, which the next change of anything ends) when anything that decisions depend on does.
+fn signature(ranges: &[Arc<RangeDescriptor>], nodes: &[Candidate]) -> u64 {
+    let mut hasher = rustc_hash::FxHasher::default();
+    for range in ranges {
+        (range.id, range.generation, range.replicas.len()).hash(&mut hasher);
+    }
+    for node in nodes {
+        (node.id, node.health as u8, node.load.replicas, node.load.leases, &node.locality).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// What the loads will be after `action`.

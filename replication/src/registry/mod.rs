@@ -21,16 +21,16 @@
 
 mod messages;
 mod records;
+mod rounds;
 mod table;
 
 use std::fmt;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use meridian_clock::{Entropy, Rng, TaskGroup};
+use meridian_clock::{Entropy, TaskGroup};
 use meridian_storage::engine::{Batch, Engine, Space, StorageError};
-use meridian_storage::key::KEY_MIN;
 use parking_lot::Mutex;
 use rand::Rng as _;
 use tokio::sync::{Notify, watch};
@@ -40,6 +40,7 @@ use crate::api::{Directory, Locality, NodeId, NodeInfo, RangeDescriptor, RangeHo
 use crate::transport::{Service, Transport, TransportError};
 pub use records::{Addresses, ClusterRecord, Identity, NodeLoad, NodeRecord, cluster_key, last_node_key, node_key, node_span};
 use records::{Answer, Knowledge, Question, VERSION, decode, encode};
+use rounds::{heartbeats, jittered, refreshes};
 pub use table::Health;
 use table::Table;
 
@@ -525,81 +526,5 @@ pub async fn init(transport: &dyn Transport, address: &str) -> Result<Identity, 
     match decode(&answer).map_err(SystemError)? {
         Answer::Founded(identity) => Ok(identity),
         other => Err(SystemError(format!("unexpected answer: {other:?}")).into()),
-    }
-}
-
-fn jittered(pause: Duration, rng: &mut Rng) -> Duration {
-    pause.mul_f64(rng.random_range(0.75..1.25))
-}
-
-/// Says `I am here`, and notices who has fallen silent.
-async fn heartbeats(registry: Weak<Registry>, interval: Duration, mut rng: Rng) {
-    let mut healths = Vec::new();
-    loop {
-        {
-            let Some(registry) = registry.upgrade() else { return };
-            registry.heartbeat();
-            let now: Vec<_> = registry.statuses().into_iter().map(|status| (status.id, status.health)).collect();
-            if now != healths {
-                registry.changes.send_modify(|_| {});
-                healths = now;
-            }
-        }
-        tokio::time::sleep(jittered(interval, &mut rng)).await;
-    }
-}
-
-/// Registers, then reads the records of all nodes again and again; asks the join addresses when nobody is heard.
-async fn refreshes(registry: Weak<Registry>, options: RegistryOptions, mut rng: Rng) {
-    let mut registered = false;
-    loop {
-        {
-            let Some(registry) = registry.upgrade() else { return };
-            registry.ask_around_if_alone().await;
-            let outcome = if registered { registry.read_records().await } else { registry.register().await };
-            match outcome {
-                Ok(()) => registered = true,
-                Err(RegistryError::Removed(_)) => registry.stand_down(),
-                Err(error @ RegistryError::OtherCluster { .. }) => tracing::error!("{error}"),
-                Err(error) => tracing::debug!("registry: {error}"),
-            }
-        }
-        let pause = if registered { options.refresh } else { options.retry };
-        tokio::time::sleep(jittered(pause, &mut rng)).await;
-    }
-}
-
-impl Registry {
-    fn heartbeat(&self) {
-        if let Some(replica) = self.host.get().and_then(|host| host.replica_for_key(KEY_MIN)) {
-            self.publish_first_range(&replica.descriptor());
-        }
-        let us = self.transport.local();
-        let (message, peers) = {
-            let table = self.table.lock();
-            let Some(record) = table.record(us).cloned() else { return };
-            let first_generation = table.first_range().map_or(0, |first| first.generation);
-            let message = records::Gossip::Heartbeat { record, load: *self.own_load.lock(), digest: table.digest(), first_generation };
-            (encode(&message), table.records().filter(|r| r.id != us && !r.removed).map(|r| r.id).collect::<Vec<_>>())
-        };
-        for peer in peers {
-            self.tell(peer, message.clone());
-        }
-    }
-
-    /// After a restart everybody may have moved: the join addresses are asked while nobody is heard.
-    async fn ask_around_if_alone(&self) {
-        let us = self.transport.local();
-        if self.statuses().iter().any(|status| status.id != us && status.health == Health::Live) {
-            return;
-        }
-        for address in self.join.iter().filter(|address| **address != self.addresses.rpc) {
-            if let Ok(Answer::Nodes { cluster, knowledge }) = self.ask(address, &Question::Nodes).await
-                && self.identity.get().is_some_and(|us| us.cluster == cluster)
-                && let Err(error) = self.learn(knowledge)
-            {
-                tracing::warn!("could not keep what is known of the cluster: {error}");
-            }
-        }
     }
 }

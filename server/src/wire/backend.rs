@@ -1,10 +1,9 @@
 //! Server messages.
 
 use bytes::{BufMut, BytesMut};
-use meridian_sql::error::{Result, SqlError};
-use meridian_sql::functions::SessionView;
+use meridian_sql::error::SqlError;
 use meridian_sql::session::api::{Field, Format, TransactionStatus};
-use meridian_sql::types::{DataType, Datum};
+use meridian_sql::types::{DataType, Datum, Io, write_binary, write_text};
 use pgwire::messages::Message;
 use pgwire::messages::data::{FieldDescription, ParameterDescription, RowDescription};
 use pgwire::messages::response::{CommandComplete, ErrorResponse, NoticeResponse, ReadyForQuery};
@@ -99,8 +98,15 @@ pub fn row_description(output: &mut BytesMut, fields: &[Field]) {
     put(output, &RowDescription::new(fields.iter().map(describe).collect()));
 }
 
-/// DataRow, written in place: each value behind a length that is filled in afterwards.
-pub fn data_row(output: &mut BytesMut, fields: &[Field], row: &[Datum], view: &SessionView, scratch: &mut Vec<u8>) -> Result<()> {
+/// Reused space for encoding values.
+#[derive(Default)]
+pub struct Scratch {
+    text: String,
+    binary: Vec<u8>,
+}
+
+/// DataRow, written in place: each value behind its length.
+pub fn data_row(output: &mut BytesMut, fields: &[Field], row: &[Datum], io: &Io<'_>, scratch: &mut Scratch) {
     let start = output.len();
     output.put_u8(b'D');
     output.put_u32(0);
@@ -110,21 +116,23 @@ pub fn data_row(output: &mut BytesMut, fields: &[Field], row: &[Datum], view: &S
             output.put_i32(-1);
             continue;
         }
-        scratch.clear();
-        let written = match field.format {
-            Format::Text => meridian_sql::types::write_text(datum, field.ty, view, scratch),
-            Format::Binary => meridian_sql::types::write_binary(datum, field.ty, scratch),
+        let bytes = match field.format {
+            Format::Text => {
+                scratch.text.clear();
+                write_text(datum, field.ty, *io, &mut scratch.text);
+                scratch.text.as_bytes()
+            }
+            Format::Binary => {
+                scratch.binary.clear();
+                write_binary(datum, field.ty, &mut scratch.binary);
+                &scratch.binary
+            }
         };
-        if let Err(error) = written {
-            output.truncate(start);
-            return Err(error);
-        }
-        output.put_i32(scratch.len() as i32);
-        output.put_slice(scratch);
+        output.put_i32(bytes.len() as i32);
+        output.put_slice(bytes);
     }
     let length = (output.len() - start - 1) as u32;
     output[start + 1..start + 5].copy_from_slice(&length.to_be_bytes());
-    Ok(())
 }
 
 /// A message that is nothing but its type byte.

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::{BufMut, Bytes};
 use meridian_sql::error::{Result, SqlError, SqlState};
-use meridian_sql::functions::SessionView;
 use meridian_sql::session::api::{Field, ResultSink};
-use meridian_sql::types::Datum;
+use meridian_sql::types::{Datum, Io};
 use pgwire::messages::copy::{CopyInResponse, CopyOutResponse};
 
 use super::backend;
@@ -21,14 +20,14 @@ pub struct WireSink<'a> {
     fields: Arc<[Field]>,
     /// Where the statement's output begins, and how many bytes had been sent then.
     mark: (usize, u64),
-    scratch: Vec<u8>,
+    scratch: backend::Scratch,
 }
 
 impl<'a> WireSink<'a> {
     /// A sink for one query string or one Execute.
     pub fn new(io: &'a mut ClientIo, extended: bool) -> Self {
         let mark = (io.output.len(), io.sent_bytes());
-        WireSink { io, extended, fields: Arc::from([]), mark, scratch: Vec::new() }
+        WireSink { io, extended, fields: Arc::from([]), mark, scratch: backend::Scratch::default() }
     }
 }
 
@@ -42,12 +41,12 @@ impl ResultSink for WireSink<'_> {
         Ok(())
     }
 
-    async fn rows(&mut self, datums: &[Datum], view: &SessionView) -> Result<()> {
+    async fn rows(&mut self, datums: &[Datum], io: Io<'_>) -> Result<()> {
         if self.fields.is_empty() {
             return Err(SqlError::internal("rows without a described result"));
         }
         for row in datums.chunks_exact(self.fields.len()) {
-            backend::data_row(&mut self.io.output, &self.fields, row, view, &mut self.scratch)?;
+            backend::data_row(&mut self.io.output, &self.fields, row, &io, &mut self.scratch);
             self.io.flush_if_large().await?;
         }
         Ok(())

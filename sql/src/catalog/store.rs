@@ -192,6 +192,25 @@ impl CatalogStore {
         .await
     }
 
+    /// Sets a role's password verifier.
+    pub async fn set_verifier(&self, user: &str, verifier: String) -> Result<()> {
+        let user = user.to_owned();
+        self.internal(move |txn| {
+            let (user, verifier) = (user.clone(), verifier.clone());
+            Box::pin(async move {
+                let Some(bytes) = read(txn, version_key()).await? else { return Err(SqlError::internal("no catalog yet")) };
+                let snapshot = load(txn, decode("catalog version", &bytes)?).await?;
+                let Some(role) = snapshot.roles.values().find(|r| r.name == user) else {
+                    return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, format!("role \"{user}\" does not exist")));
+                };
+                let descriptor = Descriptor::Role(RoleDescriptor { verifier: Some(verifier), ..role.as_ref().clone() });
+                txn.put(descriptor.key(), encode(&descriptor)?, Expect::AsRead).await?;
+                bump_version(txn).await
+            })
+        })
+        .await
+    }
+
     /// Runs a transaction of our own, again while it meets retryable errors.
     pub async fn internal<T, F>(&self, mut work: F) -> Result<T>
     where

@@ -35,7 +35,7 @@ getters! {
     i8 -> i64, "int8" { Datum::Int8(v) => *v, Datum::Int4(v) => i64::from(*v), Datum::Int2(v) => i64::from(*v) }
     f4 -> f32, "float4" { Datum::Float4(v) => *v }
     f8 -> f64, "float8" { Datum::Float8(v) => *v, Datum::Float4(v) => f64::from(*v) }
-    oid -> u32, "oid" { Datum::Oid(v) => *v }
+    oid -> u32, "oid" { Datum::Oid(v) => *v, Datum::Int4(v) => *v as u32 }
     chr -> u8, "\"char\"" { Datum::Char(v) => *v }
     bytes -> &[u8], "bytea" { Datum::Bytea(v) => v }
     date -> i32, "date" { Datum::Date(v) => *v }

@@ -44,6 +44,10 @@ pub fn is_polymorphic(t: DataType) -> bool {
 
 /// Whether PostgreSQL converts silently in any expression.
 pub fn implicit_cast(from: DataType, to: DataType) -> bool {
+    // The vector types are arrays without element-wise casts into them.
+    if matches!(to, DataType::INT2VECTOR | DataType::OIDVECTOR) {
+        return from == to || from == DataType::UNKNOWN;
+    }
     from == to || to == DataType::ANY || from == DataType::UNKNOWN || find_cast(from, to, CastContext::Implicit).is_some()
 }
 

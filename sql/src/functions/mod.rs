@@ -8,8 +8,12 @@ mod args;
 mod arrays;
 pub mod coerce;
 mod compare;
+mod datetime;
 mod float;
+#[cfg(test)]
+mod golden;
 mod integer;
+mod json;
 mod like;
 mod numeric;
 pub mod order;
@@ -27,7 +31,7 @@ pub use regexp::similar_to_regexp;
 pub use registry::{
     ComparisonKind, OperatorDef, all_functions, all_operators, function_by_oid, functions_named, is_known_unsupported, operators_named,
 };
-pub use resolve::{ResolvedCall, ResolvedOperator, packed_type, resolve_function, resolve_operator};
+pub use resolve::{ResolvedCall, ResolvedOperator, cast_by_function_name, packed_type, resolve_function, resolve_operator};
 pub use strings::{quote_ident, quote_literal};
 pub use system::VERSION;
 
@@ -189,6 +193,12 @@ pub struct Resolved {
 /// Every topic's bodies; the registry joins them with PostgreSQL's signatures.
 fn topics() -> Vec<&'static [args::Entry]> {
     let mut all = vec![
+        json::COMPARISON,
+        json::ENTRIES,
+        datetime::MIXED,
+        datetime::COMPARISON,
+        datetime::ARITHMETIC,
+        datetime::FUNCTIONS,
         arrays::COMPARISON,
         arrays::ENTRIES,
         sets::ENTRIES,
@@ -221,6 +231,16 @@ pub fn ordered_set_direct_arguments(def: &FunctionDef) -> Option<usize> {
     match def.name {
         "percentile_cont" | "percentile_disc" => Some(1),
         "mode" => Some(0),
+        _ => None,
+    }
+}
+
+/// Aggregates see no session, so what a `timestamptz` looks like in JSON must be settled before: the binder wraps that argument of
+/// `json_agg`, `jsonb_agg`, `json_object_agg` and `jsonb_object_agg` in the answered function.
+pub fn json_aggregate_wrapper(def: &FunctionDef, argument: DataType) -> Option<&'static str> {
+    match (def.name, argument) {
+        ("json_agg" | "json_object_agg", DataType::TIMESTAMPTZ | DataType::TIMESTAMPTZ_ARRAY) => Some("to_json"),
+        ("jsonb_agg" | "jsonb_object_agg", DataType::TIMESTAMPTZ | DataType::TIMESTAMPTZ_ARRAY) => Some("to_jsonb"),
         _ => None,
     }
 }

@@ -11,7 +11,7 @@
 
 use std::sync::LazyLock;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use super::{FunctionBody, FunctionDef, Volatility};
 use crate::types::DataType;
@@ -105,7 +105,7 @@ pub(super) struct Registry {
     functions: &'static [FunctionDef],
     by_name: FxHashMap<&'static str, (usize, usize)>,
     by_oid: FxHashMap<u32, usize>,
-    unsupported: FxHashSet<&'static str>,
+    unsupported: FxHashMap<&'static str, Vec<&'static [DataType]>>,
     operators: &'static [OperatorDef],
     operators_by_name: FxHashMap<&'static str, (usize, usize)>,
 }
@@ -135,7 +135,7 @@ impl Registry {
             bodies.insert(key, *body);
         }
         let mut functions = Vec::new();
-        let mut unsupported = FxHashSet::default();
+        let mut unsupported: FxHashMap<&'static str, Vec<&'static [DataType]>> = FxHashMap::default();
         let sources: [&'static str; 2] = [include_str!("data/pg_proc.txt"), include_str!("data/own_proc.txt")];
         for line in sources.into_iter().flat_map(str::lines).filter(|l| !l.is_empty() && !l.starts_with('#')) {
             let mut fields = line.split(' ');
@@ -151,7 +151,7 @@ impl Registry {
             let args = fields.next().unwrap_or("-");
             let args = if args == "-" { &[][..] } else { leak(args.split(',').map(|a| DataType(number(Some(a)))).collect()) };
             let Some(mut body) = bodies.get(key).copied() else {
-                unsupported.insert(name);
+                unsupported.entry(name).or_default().push(args);
                 continue;
             };
             if let FunctionBody::Set { columns: c, .. } = &mut body {
@@ -235,7 +235,8 @@ pub fn operators_named(name: &str) -> &'static [OperatorDef] {
     REGISTRY.operators_by_name.get(name).map_or(&[], |(a, b)| &REGISTRY.operators[*a..*b])
 }
 
-/// Whether PostgreSQL 15 has a function of this name that we do not implement.
-pub fn is_known_unsupported(name: &str) -> bool {
-    REGISTRY.unsupported.contains(name)
+/// Whether PostgreSQL 15 has a function that would take this call and that we do not implement.
+pub fn is_known_unsupported(name: &str, args: &[DataType]) -> bool {
+    let fits = |params: &&[DataType]| params.len() == args.len() && super::coerce::can_coerce(args, params);
+    REGISTRY.unsupported.get(name).is_some_and(|all| all.iter().any(|p| fits(&p)))
 }

@@ -104,13 +104,23 @@ pub fn resolve_function(name: &str, args: &[DataType], variadic: bool) -> Result
                     solve_polymorphic(args, &c.params, def.returns)?;
                 }
             }
-            if is_known_unsupported(name) {
+            if is_known_unsupported(name, args) {
                 return Err(SqlError::unsupported(format!("function {}", signature(name, args))));
             }
             Err(SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("function {} does not exist", signature(name, args)))
                 .hint("No function matches the given name and argument types. You might need to add explicit type casts."))
         }
     }
+}
+
+/// `int4('12')`, `text(x)`, `date('2024-01-01')`: a call that no function answers exactly but that names a type is that cast, if the
+/// argument is an untyped literal or of a string type (or the type a string type). Ask before [`resolve_function`].
+pub fn cast_by_function_name(name: &str, args: &[DataType]) -> Option<DataType> {
+    let [arg] = args else { return None };
+    let to = DataType::from_typname(name)?;
+    let exact = functions_named(name).iter().any(|f| f.args == args);
+    let by_text = *arg == DataType::UNKNOWN || *arg == to || to.is_string() || arg.is_string();
+    (!exact && !to.is_pseudo() && by_text).then_some(to)
 }
 
 /// Resolves an operator; `left` is none for a prefix operator.

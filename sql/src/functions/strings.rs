@@ -375,8 +375,8 @@ pub(super) const ENTRIES: &[Entry] = &[
     s("sha256_bytea", |_, x| Ok(Datum::Bytea(sha2::Sha256::digest(bytes(&x[0])?).as_slice().into()))),
     s("sha384_bytea", |_, x| Ok(Datum::Bytea(sha2::Sha384::digest(bytes(&x[0])?).as_slice().into()))),
     s("sha512_bytea", |_, x| Ok(Datum::Bytea(sha2::Sha512::digest(bytes(&x[0])?).as_slice().into()))),
-    s("unicode_normalize_func", |_, x| normalize(text(&x[0])?, text(&x[1])?).map(txt)),
-    s("unicode_is_normalized", |_, x| Ok(Datum::Bool(normalize(text(&x[0])?, text(&x[1])?)? == text(&x[0])?))),
+    s("unicode_normalize_func", |_, x| normalize(text(&x[0])?, x.get(1).map_or(Ok("NFC"), text)?).map(txt)),
+    s("unicode_is_normalized", |_, x| Ok(Datum::Bool(normalize(text(&x[0])?, x.get(1).map_or(Ok("NFC"), text)?)? == text(&x[0])?))),
     s("unistr", |_, x| unistr(text(&x[0])?).map(txt)),
     s("bytea_bit_count", |_, x| Ok(Datum::Int8(bytes(&x[0])?.iter().map(|b| i64::from(b.count_ones())).sum()))),
     s("byteaGetBit", |_, x| {
@@ -412,7 +412,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         }
         Ok(Datum::Bytea(text(&x[0])?.as_bytes().into()))
     }),
-    s("parse_ident", |_, x| parse_ident(text(&x[0])?, boolean(&x[1])?)),
+    s("parse_ident", |_, x| parse_ident(text(&x[0])?, x.get(1).map_or(Ok(true), boolean)?)),
     s("array_to_text", |c, x| join(c, x)),
     s("array_to_text_null", |c, x| join(c, x)),
     s("text_to_array", |_, x| Ok(split(x)?.map_or(Datum::Null, |v| one_dimension(DataType::TEXT, v)))),

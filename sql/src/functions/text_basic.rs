@@ -179,7 +179,7 @@ fn chr(n: i32) -> Result<Datum> {
         return err(SqlState::PROGRAM_LIMIT_EXCEEDED, "null character not permitted");
     }
     if n < 0 {
-        return err(SqlState::PROGRAM_LIMIT_EXCEEDED, "character number must be positive");
+        return Err(invalid("character number must be positive"));
     }
     match char::from_u32(n as u32) {
         Some(c) => Ok(txt(c.to_string())),

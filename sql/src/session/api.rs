@@ -6,8 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::error::{Result, SqlError};
-use crate::functions::SessionView;
-use crate::types::{DataType, Datum};
+use crate::types::{DataType, Datum, Io};
 
 /// A column of a result, as RowDescription shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +41,7 @@ pub trait ResultSink: Send {
     /// A result begins (simple protocol: RowDescription; extended: nothing is sent).
     async fn begin(&mut self, fields: &Arc<[Field]>) -> Result<()>;
     /// Rows, flattened: `datums.len()` is a multiple of the number of fields.
-    async fn rows(&mut self, datums: &[Datum], view: &SessionView) -> Result<()>;
+    async fn rows(&mut self, datums: &[Datum], io: Io<'_>) -> Result<()>;
     /// `count` rows of no columns (`SELECT FROM t`).
     async fn empty_rows(&mut self, count: usize) -> Result<()>;
     /// CommandComplete with this tag.

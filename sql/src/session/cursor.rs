@@ -10,7 +10,7 @@ use super::api::{Field, Format, ResultSink};
 use super::extended::{Portal, PortalState, plannable};
 use super::run::Commit;
 use crate::error::{Result, SqlError, SqlState};
-use crate::exec::{self, RowBatch};
+use crate::exec::RowBatch;
 use crate::front::{Declare, Fetch, FetchDirection};
 use crate::types::Datum;
 
@@ -75,7 +75,7 @@ impl Session {
             planned: Some(planned.clone()),
             params: Arc::from([]),
             fields: Some(fields),
-            state: PortalState::Running(Box::new(exec::open(&planned.prepared.plan))),
+            state: PortalState::Running(Box::new(self.running(&planned.prepared.plan, false))),
             cursor: Some(cursor),
         };
         self.portals.insert(declare.name.clone(), portal);
@@ -110,7 +110,7 @@ impl Session {
             let Some(row) = self.row_at(portal, position).await? else { break };
             count += 1;
             if !fetch.move_only {
-                self.give(&RowBatch::from_datums(width, row), sink).await?;
+                self.give(&RowBatch { width, len: 1, datums: row }, sink).await?;
             }
         }
         Ok(count)
@@ -217,20 +217,20 @@ impl Session {
             portal.state = PortalState::Done;
             return Ok(false);
         };
-        cursor.pulled += batch.len();
+        cursor.pulled += batch.len;
         if cursor.scroll {
-            cursor.seen_bytes += batch.datums().len() * size_of::<Datum>();
+            cursor.seen_bytes += batch.datums.len() * size_of::<Datum>();
             if cursor.seen_bytes > limit {
                 let message = "the rows of a SCROLL or WITH HOLD cursor do not fit in work_mem";
                 return Err(SqlError::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message));
             }
-            cursor.seen.extend_from_slice(batch.datums());
+            cursor.seen.extend_from_slice(&batch.datums);
         } else {
             // Rows before the position are never asked for again.
-            let first = cursor.pulled - batch.len() + 1 - cursor.pending.len() / cursor.width.max(1);
+            let first = cursor.pulled - batch.len + 1 - cursor.pending.len() / cursor.width.max(1);
             let keep_from = (cursor.position + 1).saturating_sub(first) * cursor.width;
             cursor.pending.drain(..keep_from.min(cursor.pending.len()));
-            cursor.pending.extend_from_slice(batch.datums());
+            cursor.pending.extend_from_slice(&batch.datums);
         }
         Ok(true)
     }

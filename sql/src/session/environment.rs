@@ -6,8 +6,10 @@ use meridian_clock::Rng;
 
 use super::api::SessionStart;
 use super::database::Database;
+use super::functions::SessionFunctions;
 use super::settings::Settings;
 use crate::catalog::descriptor::Oid;
+use crate::exec::cancel::CancelToken;
 use crate::exec::sequence::Sequences;
 use crate::functions::SessionView;
 
@@ -28,6 +30,8 @@ pub struct Environment {
     pub rng: Rng,
     /// Current role.
     pub role: Oid,
+    /// Functions that act on the session.
+    pub functions: SessionFunctions,
     /// `statement_timestamp()`.
     pub statement_micros: i64,
     user: String,
@@ -37,13 +41,14 @@ pub struct Environment {
 
 impl Environment {
     /// The environment of a new session.
-    pub fn new(db: &Database, settings: Settings, start: &SessionStart, pid: i32, role: Oid) -> Self {
+    pub fn new(db: &Arc<Database>, cancel: CancelToken, settings: Settings, start: &SessionStart, pid: i32, role: Oid) -> Self {
         let mut env = Environment {
             view: Arc::new(view(&settings, &start.user, &start.database, pid)),
             plan_environment: Arc::from(""),
             settings,
             sequences: Sequences::default(),
             rng: db.entropy.fork(&format!("session {pid}")).rng(),
+            functions: SessionFunctions::new(db, cancel, pid, role),
             role,
             statement_micros: 0,
             user: start.user.clone(),

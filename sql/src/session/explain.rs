@@ -8,7 +8,6 @@ use super::extended::plannable;
 use super::run::Commit;
 use super::show::{field, text};
 use crate::error::{Result, SqlError};
-use crate::exec;
 use crate::front::{ExplainOptions, Parsed};
 use crate::plan::explain::{ExplainInput, NodeFigures, explain};
 use crate::types::{DataType, Datum};
@@ -32,13 +31,13 @@ impl Session {
                 txn.kv.begin_statement();
             }
             let began = tokio::time::Instant::now();
-            let mut execution = exec::open_with(&plan, true);
+            let mut running = self.running(&plan, true);
             let params: Arc<[Datum]> = Arc::from([]);
             // The rows are what ANALYZE counts; nobody reads them.
-            while self.next_batch(&mut execution, params.clone(), Commit::Later).await?.is_some() {}
+            while self.next_batch(&mut running, params.clone(), Commit::Later).await?.is_some() {}
             let elapsed = began.elapsed();
             let figures = |node: &crate::plan::node::Plan| {
-                execution.stats(node).map(|s| NodeFigures {
+                running.execution.stats(node).map(|s| NodeFigures {
                     rows: s.rows,
                     loops: s.loops,
                     micros: s.micros,
@@ -59,7 +58,7 @@ impl Session {
         sink.begin(&fields(options)).await?;
         for line in lines {
             let value = if options.json { Datum::Json(Arc::from(line)) } else { text(line) };
-            sink.rows(&[value], &self.env.view).await?;
+            sink.rows(&[value], self.io()).await?;
         }
         sink.complete("EXPLAIN").await
     }

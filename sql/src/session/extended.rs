@@ -6,10 +6,9 @@ use bytes::Bytes;
 
 use super::api::{Executed, Field, Format, ResultSink, StatementDescription};
 use super::plan_cache::Planned;
-use super::run::{Commit, Ran, indeterminate, tag};
+use super::run::{Commit, Ran, Running, indeterminate, tag};
 use super::{Session, show};
 use crate::error::{Result, SqlError, SqlState};
-use crate::exec::Execution;
 use crate::front::{self, Parsed};
 use crate::types::{DataType, Datum, NO_TYPMOD};
 
@@ -43,7 +42,7 @@ pub(super) enum PortalState {
     /// Not begun.
     Ready,
     /// Part-way.
-    Running(Box<Execution>),
+    Running(Box<Running>),
     /// At its end.
     Done,
 }
@@ -203,7 +202,7 @@ impl Session {
                         let message = "invalid byte sequence for encoding \"UTF8\": 0x00";
                         return Err(SqlError::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, message));
                     }
-                    self.parse_value(*ty, NO_TYPMOD, text)
+                    crate::types::parse_text(*ty, NO_TYPMOD, text, self.io())
                 }
                 1 => crate::types::parse_binary(*ty, NO_TYPMOD, bytes),
                 other => Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("unsupported format code: {other}"))),
@@ -299,9 +298,9 @@ impl Session {
     }
 
     /// More rows of a suspended execution.
-    async fn go_on(&mut self, mut execution: Box<Execution>, params: Arc<[Datum]>, max_rows: u64, sink: &mut dyn ResultSink) -> Result<Ran> {
-        let (rows, end) = self.pull(&mut execution, params, max_rows, Commit::Later, sink).await?;
-        Ok(if end { Ran::Complete(rows) } else { Ran::Suspended(execution) })
+    async fn go_on(&mut self, mut running: Box<Running>, params: Arc<[Datum]>, max_rows: u64, sink: &mut dyn ResultSink) -> Result<Ran> {
+        let (rows, end) = self.pull(&mut running, params, max_rows, Commit::Later, sink).await?;
+        Ok(if end { Ran::Complete(rows) } else { Ran::Suspended(running) })
     }
 
     /// Close of a statement; no error if there is none.

@@ -18,6 +18,7 @@
 mod analyze;
 pub mod api;
 mod copy;
+mod copy_format;
 mod cursor;
 mod database;
 mod ddl;
@@ -95,7 +96,7 @@ impl Session {
         settings.force("session_authorization", &start.user);
         let database_id = database.id;
         let cancel = CancelToken::default();
-        let env = Environment::new(&db, settings, &start, pid, role.id);
+        let env = Environment::new(&db, cancel.clone(), settings, &start, pid, role.id);
         let entry = SessionEntry {
             user: start.user.clone(),
             database: start.database.clone(),

@@ -10,15 +10,15 @@ use meridian_txn::api::{Isolation, KvError};
 
 use super::api::{Field, Format, ResultSink};
 use super::database::SqlCounters;
-use super::functions::SessionFunctions;
 use super::plan_cache::{PlanKey, Planned};
 use super::{Session, environment::Environment};
 use crate::catalog::snapshot::CatalogSnapshot;
 use crate::error::{Result, SqlError, SqlState};
+use crate::exec::spill::DEFAULT_SPILL_BYTES;
 use crate::exec::{self, ExecContext, Execution, MemoryBudget, RowBatch, SpillArea};
 use crate::front::Parsed;
 use crate::plan::{self, Command, PlanContext, Prepared};
-use crate::types::{DataType, Datum};
+use crate::types::{DataType, Datum, Io};
 
 /// Runs inside the server before a serialization failure is shown.
 const MAX_STATEMENT_RETRIES: u32 = 50;
@@ -39,7 +39,16 @@ pub enum Ran {
     /// It is done; rows affected or returned.
     Complete(u64),
     /// It has more rows; the execution goes on later.
-    Suspended(Box<Execution>),
+    Suspended(Box<Running>),
+}
+
+/// An execution with what belongs to it.
+pub struct Running {
+    pub(super) execution: Execution,
+    /// Rows pulled but not asked for yet.
+    rest: Option<RowBatch>,
+    memory: MemoryBudget,
+    spill: SpillArea,
 }
 
 impl Session {
@@ -98,16 +107,16 @@ impl Session {
             let savepoint = txn.kv.savepoint();
             let first = txn.answered == 0;
             txn.kv.begin_statement();
-            let mut execution = exec::open(&planned.prepared.plan);
+            let mut running = self.running(&planned.prepared.plan, false);
             if let Some(fields) = fields {
                 sink.begin(fields).await?;
             }
-            let outcome = match self.pull(&mut execution, params.clone(), max_rows, commit, sink).await {
+            let outcome = match self.pull(&mut running, params.clone(), max_rows, commit, sink).await {
                 Ok((rows, true)) if commit == Commit::WithStatement => self.commit_kv().await.map(|()| (rows, true)),
                 other => other,
             };
             let error = match outcome {
-                Ok((_, false)) => return Ok(Ran::Suspended(Box::new(execution))),
+                Ok((_, false)) => return Ok(Ran::Suspended(Box::new(running))),
                 Ok((rows, true)) => {
                     if commit == Commit::WithStatement {
                         SqlCounters::add(&self.db.counters.commits);
@@ -116,7 +125,7 @@ impl Session {
                         txn.answered += 1;
                     }
                     let writes = planned.prepared.command != Command::Select;
-                    return Ok(Ran::Complete(if writes { execution.affected() } else { rows }));
+                    return Ok(Ran::Complete(if writes { running.execution.affected() } else { rows }));
                 }
                 Err(error) => error,
             };
@@ -155,7 +164,7 @@ impl Session {
     /// Pulls rows until the end or `max_rows`; answers with their number and whether it was the end.
     pub(super) async fn pull(
         &mut self,
-        execution: &mut Execution,
+        running: &mut Running,
         params: Arc<[Datum]>,
         max_rows: u64,
         commit: Commit,
@@ -163,14 +172,16 @@ impl Session {
     ) -> Result<(u64, bool)> {
         let mut rows = 0;
         loop {
-            let batch = self.next_batch(execution, params.clone(), commit).await?;
+            let batch = self.next_batch(running, params.clone(), commit).await?;
             let Some(mut batch) = batch else { return Ok((rows, true)) };
             let room = if max_rows == 0 { usize::MAX } else { usize::try_from(max_rows - rows).unwrap_or(usize::MAX) };
-            if batch.len() > room {
-                let rest = batch.split_off(room);
-                execution.unread(rest);
+            if batch.len > room {
+                let mut rest = batch.clone();
+                rest.skip(room);
+                batch.truncate(room);
+                running.rest = Some(rest);
             }
-            rows += batch.len() as u64;
+            rows += batch.len as u64;
             self.give(&batch, sink).await?;
             if max_rows > 0 && rows >= max_rows {
                 return Ok((rows, false));
@@ -183,25 +194,53 @@ impl Session {
         if let Some(txn) = &mut self.txn {
             self.cancel.run(txn.kv.wait_reply()).await?;
         }
-        if batch.width() == 0 {
-            return sink.empty_rows(batch.len()).await;
+        if batch.width == 0 {
+            return sink.empty_rows(batch.len).await;
         }
-        sink.rows(batch.datums(), &self.env.view).await
+        let catalog = self.txn.as_ref().and_then(|t| t.catalog.clone()).unwrap_or_else(|| self.db.catalog.latest());
+        let lookup = self.lookup(&catalog);
+        sink.rows(&batch.datums, Io { session: &self.env.view, now: None, catalog: Some(&*lookup) }).await
+    }
+
+    /// An execution about to begin, with its memory and disk allowances.
+    pub(super) fn running(&self, plan: &Arc<plan::node::Plan>, analyze: bool) -> Running {
+        Running {
+            execution: exec::open_with(plan, analyze),
+            rest: None,
+            memory: MemoryBudget::new(self.env.settings.work_mem_bytes()),
+            spill: SpillArea::new(self.db.spill_dir.clone(), DEFAULT_SPILL_BYTES),
+        }
     }
 
     /// The next batch of an execution.
-    pub(super) async fn next_batch(&mut self, execution: &mut Execution, params: Arc<[Datum]>, commit: Commit) -> Result<Option<RowBatch>> {
+    pub(super) async fn next_batch(&mut self, running: &mut Running, params: Arc<[Datum]>, commit: Commit) -> Result<Option<RowBatch>> {
+        if let Some(rest) = running.rest.take() {
+            return Ok(Some(rest));
+        }
+        let (memory, spill) = (running.memory.clone(), running.spill.clone());
+        let mut cx = self.exec_context(params, commit, memory, spill).await?;
+        let batch = running.execution.next(&mut cx).await;
+        drop(cx);
+        self.apply_function_effects()?;
+        batch
+    }
+
+    /// What the executor is lent for one call.
+    pub(super) async fn exec_context(
+        &mut self,
+        params: Arc<[Datum]>,
+        commit: Commit,
+        memory: MemoryBudget,
+        spill: SpillArea,
+    ) -> Result<ExecContext<'_>> {
         let catalog = self.catalog().await?;
         let lookup = self.lookup(&catalog);
         let expressions = self.table_expressions(&catalog);
         let system = self.system_tables();
         let lock_timeout = self.env.settings.timeout("lock_timeout");
-        let memory = MemoryBudget::new(self.env.settings.work_mem_bytes());
-        let spill = SpillArea::new(self.db.spill_dir.clone());
-        let mut functions = SessionFunctions::new(&self.db, self.cancel.clone(), self.pid, self.env.role);
         let Some(txn) = &mut self.txn else { return Err(SqlError::internal("no transaction")) };
-        let Environment { view, sequences, rng, statement_micros, .. } = &mut self.env;
-        let mut cx = ExecContext {
+        let Environment { view, sequences, rng, statement_micros, functions, .. } = &mut self.env;
+        Ok(ExecContext {
             txn: txn.kv.as_mut(),
             kv: self.db.kv.clone(),
             params,
@@ -209,7 +248,7 @@ impl Session {
             catalog,
             lookup,
             system,
-            functions: &mut functions,
+            functions,
             expressions,
             sequences,
             deferred: &mut txn.deferred,
@@ -222,13 +261,26 @@ impl Session {
             lock_timeout,
             autocommit: commit == Commit::WithStatement,
             state: Default::default(),
-        };
-        let batch = execution.next(&mut cx).await;
-        let changes = functions.take_changes();
-        for (name, value, local) in changes {
+        })
+    }
+
+    /// `set_config` and the like take effect once the executor has let go of the session.
+    fn apply_function_effects(&mut self) -> Result<()> {
+        for (name, value, local) in self.env.functions.take_changes() {
             self.apply_setting(&name, Some(&value), local)?;
         }
-        batch
+        Ok(())
+    }
+
+    /// Checks put off to commit.
+    pub(super) async fn run_deferred_checks(&mut self, only_immediate: bool) -> Result<()> {
+        if self.txn.as_ref().is_none_or(|t| t.deferred.is_empty()) {
+            return Ok(());
+        }
+        let memory = MemoryBudget::new(self.env.settings.work_mem_bytes());
+        let spill = SpillArea::new(self.db.spill_dir.clone(), DEFAULT_SPILL_BYTES);
+        let mut cx = self.exec_context(Arc::from([]), Commit::Later, memory, spill).await?;
+        exec::fk::run_deferred(only_immediate, &mut cx).await
     }
 
     fn check_writable(&mut self, prepared: &Prepared) -> Result<()> {
@@ -246,26 +298,34 @@ impl Session {
         Ok(())
     }
 
-    /// Runs a statement of ours inside the open transaction and gives back its rows.
+    /// Runs a query of ours inside the open transaction and gives back its rows.
     pub(super) async fn internal(&mut self, sql: &str) -> Result<Vec<Vec<Datum>>> {
+        let mut running = self.begin_internal(sql).await?;
+        let mut rows = vec![];
+        while let Some(batch) = self.next_batch(&mut running, Arc::from([]), Commit::Later).await? {
+            rows.extend(batch.rows().map(<[Datum]>::to_vec));
+            if rows.len() > INTERNAL_ROWS {
+                return Err(SqlError::internal("a statement of ours gave too many rows"));
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Runs a writing statement of ours inside the open transaction; answers how many rows it wrote.
+    pub(super) async fn internal_write(&mut self, sql: &str) -> Result<u64> {
+        let mut running = self.begin_internal(sql).await?;
+        while self.next_batch(&mut running, Arc::from([]), Commit::Later).await?.is_some() {}
+        Ok(running.execution.affected())
+    }
+
+    async fn begin_internal(&mut self, sql: &str) -> Result<Running> {
         let parsed = crate::front::parse_one(sql)?.ok_or_else(|| SqlError::internal("an empty statement of ours"))?;
         let catalog = self.catalog().await?;
         let planned = self.plan_against(&catalog, &parsed, &[])?;
         if let Some(txn) = &mut self.txn {
             txn.kv.begin_statement();
         }
-        let mut execution = exec::open(&planned.prepared.plan);
-        let params: Arc<[Datum]> = Arc::from([]);
-        let mut rows = vec![];
-        while let Some(batch) = self.next_batch(&mut execution, params.clone(), Commit::Later).await? {
-            if batch.width() > 0 {
-                rows.extend(batch.datums().chunks_exact(batch.width()).map(<[Datum]>::to_vec));
-            }
-            if rows.len() > INTERNAL_ROWS {
-                return Err(SqlError::internal("a statement of ours gave too many rows"));
-            }
-        }
-        Ok(rows)
+        Ok(self.running(&planned.prepared.plan, false))
     }
 
     /// Names table and key of an error that the KV layer could name only by bytes.

@@ -300,7 +300,8 @@ fn time_zone(def: &Setting, value: &str) -> Result<String> {
         "local" | "default" => "UTC".to_owned(),
         _ => value.to_owned(),
     };
-    crate::types::canonical_time_zone(&name).ok_or_else(|| invalid(def, value))
+    // Kept as the user wrote it, as PostgreSQL does.
+    crate::types::datetime::zone::find_zone(&name).map(|_| name).ok_or_else(|| invalid(def, value))
 }
 
 fn date_style(def: &Setting, value: &str) -> Result<String> {

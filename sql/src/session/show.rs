@@ -71,14 +71,14 @@ impl Session {
             front::Session::Show(name) => {
                 let value = self.shown(name)?;
                 sink.begin(&Arc::from([field(show_name(name), DataType::TEXT)])).await?;
-                sink.rows(&[text(value)], &self.env.view).await?;
+                sink.rows(&[text(value)], self.io()).await?;
                 sink.complete("SHOW").await
             }
             front::Session::ShowAll => {
                 sink.begin(&show_all_fields()).await?;
                 for (name, value) in self.env.settings.all() {
                     let about = settings::definition(&name).map_or("", |d| d.about);
-                    sink.rows(&[text(&name), text(&value), text(about)], &self.env.view).await?;
+                    sink.rows(&[text(&name), text(&value), text(about)], self.io()).await?;
                 }
                 sink.complete("SHOW").await
             }
@@ -330,7 +330,7 @@ impl Session {
                 range.leaseholder.map_or(Datum::Null, |n| Datum::Int4(n.0 as i32)),
                 text(format!("{{{}}}", replicas.join(","))),
             ];
-            sink.rows(&row, &self.env.view).await?;
+            sink.rows(&row, self.io()).await?;
         }
         sink.complete(&format!("SHOW {count}")).await
     }

@@ -48,7 +48,8 @@ struct NamedSavepoint {
     kv: Savepoint,
     catalog: Option<Arc<CatalogSnapshot>>,
     changes: Option<CatalogChanges>,
-    deferred: DeferredChecks,
+    /// How many deferred checks there were.
+    deferred: usize,
 }
 
 /// What BEGIN may say, resolved.
@@ -244,7 +245,7 @@ impl Session {
 
     /// The commit proper; on an error the transaction is left for the caller to run again or abandon.
     pub(super) async fn commit_kv(&mut self) -> Result<()> {
-        self.run_deferred_checks().await?;
+        self.run_deferred_checks(false).await?;
         let cancel = self.cancel.clone();
         match &mut self.txn {
             // A commit is not given up half way: its outcome would be unknown.
@@ -295,7 +296,7 @@ impl Session {
             kv,
             catalog: txn.catalog.clone(),
             changes: txn.changes.clone(),
-            deferred: txn.deferred.clone(),
+            deferred: txn.deferred.mark(),
         });
         Ok(())
     }
@@ -316,7 +317,7 @@ impl Session {
         txn.kv.rollback_to(savepoint.kv)?;
         txn.catalog = savepoint.catalog.clone();
         txn.changes = savepoint.changes.clone();
-        txn.deferred = savepoint.deferred.clone();
+        txn.deferred.rollback_to(savepoint.deferred);
         txn.savepoints.truncate(at + 1);
         txn.failed = false;
         Ok(())

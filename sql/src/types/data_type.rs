@@ -110,7 +110,7 @@ impl DataType {
     }
     /// The element type of an array type (also of `int2vector` and `oidvector`).
     pub fn element(self) -> Option<DataType> {
-        row(self).filter(|r| r.5 == 'A' && r.8 != 0).map(|r| DataType(r.8))
+        row(self).filter(|r| r.8 != 0 && (r.5 == 'A' || r.1.starts_with('_'))).map(|r| DataType(r.8))
     }
     /// Whether values are [`super::Datum::Array`].
     pub fn is_array(self) -> bool {

@@ -8,6 +8,7 @@ use std::hash::{Hash, Hasher};
 
 pub use format::write_interval;
 pub use parse::parse_interval;
+pub(crate) use parse::{Unit, unit};
 
 use super::datetime::{MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, round_micros};
 use crate::error::{Result, SqlError, SqlState};

@@ -9,11 +9,13 @@ pub mod binary_io;
 pub mod bytes;
 mod cast_table;
 pub mod casts;
-//A pub mod codec;
+pub mod codec;
 pub mod data_type;
 pub mod datetime;
 mod datum;
 pub mod float;
+#[cfg(test)]
+mod golden;
 pub mod interval;
 pub mod json;
 pub mod numeric;

@@ -240,7 +240,7 @@ impl Cluster {
     }
 }
 
-async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..4000 {
         if holds() {
             return;

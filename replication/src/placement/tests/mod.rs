@@ -1,6 +1,7 @@
-//! Golden scenarios of the allocator, its termination, and a cluster of queues.
+//! Golden scenarios of the allocator, its termination, a cluster of queues over a model of ranges, and one over real stores.
 
 mod cluster;
+mod stores;
 
 use std::error::Error;
 use std::fmt::Write as _;

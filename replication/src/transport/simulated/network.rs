@@ -417,6 +417,9 @@ impl Shared {
         let receiver = site.map(|site| (site.inbox.clone(), site.pending.clone(), site.node, site.epoch));
         let fate = if receiver.is_some() { "" } else { " lost" };
         state.note(format_args!("{packet}{fate}"), self.options.keep_trace);
+        if receiver.is_none() {
+            state.forget(&packet);
+        }
         drop(guard);
         if let Some((inbox, pending, node, epoch)) = receiver {
             self.hand_over(packet, &inbox, &pending, node, epoch);
@@ -485,6 +488,7 @@ impl State {
         }
         if lost {
             self.note(format_args!("{packet} lost"), options.keep_trace);
+            self.forget(&packet);
             return;
         }
         let (delay, jitter) = match self.links.get(&key).and_then(|link| link.delay) {
@@ -508,6 +512,13 @@ impl State {
             self.queue.insert((later, copy.sequence), copy);
         }
         self.queue.insert((arrival, packet.sequence), packet);
+    }
+
+    /// A request that is lost is outstanding no more: its caller waits for the deadline.
+    fn forget(&mut self, packet: &Packet) {
+        if let (Kind::Request(id), false) = (&packet.kind, packet.replayed) {
+            self.outstanding.remove(&(packet.to.clone(), packet.from.clone(), *id));
+        }
     }
 
     fn distance(&self, options: &SimulatedOptions, (from, to): &(Arc<str>, Arc<str>)) -> Duration {

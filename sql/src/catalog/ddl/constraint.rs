@@ -391,7 +391,8 @@ pub(super) fn column_ids(table: &TableDescriptor, table_name: &str, names: &[Str
 /// `42704` for a column of a type without an order.
 pub(super) fn must_be_indexable(table: &TableDescriptor, column: u32) -> Result<()> {
     let Some(column) = table.column(column) else { return Ok(()) };
-    if crate::types::is_orderable(column.ty) {
+    let unordered = matches!(column.ty.element().unwrap_or(column.ty), DataType::JSON | DataType::VOID | DataType::ACLITEM | DataType::PG_NODE_TREE);
+    if !unordered {
         return Ok(());
     }
     let ty = crate::types::format_type(column.ty, NO_TYPMOD);

@@ -15,6 +15,8 @@
 //!   object       schemas, databases, roles, views, comments
 //! ```
 
+pub use object::scram_verifier;
+
 mod alter;
 mod constraint;
 mod index;

@@ -38,24 +38,13 @@ use std::sync::Arc;
 pub use extras::SystemExtras;
 pub use lookup::Lookup;
 
-use super::descriptor::Oid;
 use super::snapshot::CatalogSnapshot;
 use crate::error::{Result, SqlError, SqlState};
+use crate::exec::SystemTables;
 use crate::functions::SessionView;
-use crate::types::DataType;
+use crate::plan::SystemTable;
 use cells::Row;
 use view::View;
-
-/// A system table as the planner sees it.
-#[derive(Clone, Copy, Debug)]
-pub struct SystemTable {
-    /// The name `SystemScan` carries.
-    pub name: &'static str,
-    /// Its OID in `pg_class`.
-    pub oid: Oid,
-    /// Columns.
-    pub columns: &'static [(&'static str, DataType)],
-}
 
 /// Finds a table of `pg_catalog` or `information_schema`.
 pub fn find(schema: &str, name: &str) -> Option<SystemTable> {
@@ -124,5 +113,12 @@ impl SystemCatalog {
             None if fixed::relation_named(table).is_some() => Ok(vec![]),
             None => Err(SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{table}\" does not exist"))),
         }
+    }
+}
+
+#[async_trait::async_trait]
+impl SystemTables for SystemCatalog {
+    async fn rows(&self, table: &'static str, catalog: &Arc<CatalogSnapshot>, session: &SessionView) -> Result<Vec<Row>> {
+        self.table_rows(table, catalog, session).await
     }
 }

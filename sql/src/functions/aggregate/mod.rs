@@ -7,6 +7,8 @@
 mod basic;
 mod collect;
 mod floats;
+mod intervals;
+mod json;
 mod sums;
 
 use super::FunctionBody;

@@ -223,6 +223,9 @@ pub fn parse_array(element: DataType, typmod: i32, text: &str, io: &Io<'_>) -> R
                 if after_comma {
                     return Err(malformed(text, "Unexpected \"}\" character."));
                 }
+                if counts.len() > 1 && counts.last() == Some(&0) {
+                    return Err(malformed(text, "Unexpected \"}\" character."));
+                }
                 let Some(count) = counts.pop() else { return Err(malformed(text, "Unexpected \"}\" character.")) };
                 let level = counts.len();
                 match lengths[level] {

@@ -531,15 +531,21 @@ fn decode(text: &str, io: &Io<'_>, time_only: bool) -> Decode<Decoded> {
                     f.number(&n)?;
                 }
             }
+            // `hhmm-tz`: nothing but a time can be meant.
+            Token::Date(d) if time_only && only && d.as_bytes()[0].is_ascii_digit() => {
+                let at = d.rfind('-').ok_or(Fail::Syntax)?;
+                f.run_together(&d[..at], true)?;
+                f.set_zone(Zone::Fixed(displacement(&d[at..])?, String::new()))?;
+            }
             Token::Date(d) => {
                 if f.mask & (MONTH | DAY) == MONTH | DAY || (time_only && !d.as_bytes()[0].is_ascii_digit()) {
                     // A zone by its full name.
                     if d.as_bytes()[0].is_ascii_digit() {
                         return Err(Fail::Syntax);
                     }
-                    f.set_zone(zone_or_error(&d)?)?;
+                    f.set_zone(zone_or_error(&d.to_ascii_lowercase())?)?;
                 } else if d.as_bytes()[0].is_ascii_alphabetic() && find_zone(&d).is_some() && special(&d.to_ascii_lowercase()).is_none() {
-                    f.set_zone(zone_or_error(&d)?)?;
+                    f.set_zone(zone_or_error(&d.to_ascii_lowercase())?)?;
                 } else {
                     f.date(&d)?;
                 }

@@ -11,14 +11,16 @@ mod fields;
 mod format;
 mod zone;
 
-//A pub use arith::*;
+pub use arith::*;
 pub use calendar::*;
 pub use decode::{parse_date, parse_time, parse_timestamp, parse_timestamptz, parse_timetz};
-//A pub use fields::{date_trunc, date_trunc_interval, date_trunc_tz, extract, extract_interval};
+pub use fields::{Source, date_trunc, date_trunc_interval, date_trunc_tz, extract, extract_interval, iso_week, iso_week_start};
 pub use format::{
     DateOrder, DateStyle, write_date, write_iso_date, write_iso_timestamp, write_iso_timestamptz, write_time, write_timestamp,
     write_timestamptz, write_timetz,
 };
-pub use zone::{Zone, abbreviations, current_zone_offset, find_zone, timestamp_to_timestamptz, timestamptz_to_timestamp};
+pub use zone::{
+    Zone, abbreviations, current_zone_offset, find_zone, timestamp_to_timestamptz, timestamptz_to_timestamp, timezone_setting,
+};
 
 pub(crate) use format::write_fraction;

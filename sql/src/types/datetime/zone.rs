@@ -136,8 +136,8 @@ fn lookup(name: &str) -> Option<Zone> {
         return Some(Zone::Fixed(-parse_offset(offset)?, label.to_owned()));
     }
     if let Some(offset) = parse_offset(trimmed) {
-        // A bare number is taken as ISO does: east positive.
-        return Some(Zone::Fixed(offset, String::new()));
+        // POSIX again: `AT TIME ZONE '+05:30'` is west of Greenwich. `SET TimeZone = 5` is another matter: see `timezone_setting`.
+        return Some(Zone::Fixed(-offset, String::new()));
     }
     if let Some(offset) = abbreviation(&trimmed.to_ascii_lowercase()) {
         return Some(Zone::Fixed(offset, trimmed.to_ascii_uppercase()));
@@ -247,4 +247,37 @@ pub(crate) fn utc_to_local(t: i64, zone: &Zone) -> Result<i64> {
 pub fn current_zone_offset(io: &Io<'_>) -> Result<i32> {
     let zone = zone_or_error(&io.session.timezone)?;
     Ok(-zone.offset_at(io.now.unwrap_or(0)))
+}
+
+/// The value `SET TimeZone` keeps and shows for what was written: a number is hours east (`5.5` → `<+05:30>-05:30`), `local` and
+/// `default` are UTC, a name comes back in the database's own spelling. None if there is no such zone.
+pub fn timezone_setting(text: &str) -> Option<String> {
+    let trimmed = text.trim();
+    if trimmed.eq_ignore_ascii_case("local") || trimmed.eq_ignore_ascii_case("default") {
+        return Some("UTC".to_owned());
+    }
+    if let Ok(hours) = trimmed.parse::<f64>() {
+        let seconds = (hours * 3600.0) as i64;
+        if !hours.is_finite() || seconds.abs() >= 168 * 3600 {
+            return None;
+        }
+        let clock = |sign: char| {
+            let (h, m, s) = (seconds.abs() / 3600, seconds.abs() / 60 % 60, seconds.abs() % 60);
+            let mut out = format!("{sign}{h:02}");
+            if m != 0 || s != 0 {
+                out.push_str(&format!(":{m:02}"));
+            }
+            if s != 0 {
+                out.push_str(&format!(":{s:02}"));
+            }
+            out
+        };
+        let (east, west) = if seconds < 0 { ('-', '+') } else { ('+', '-') };
+        return Some(format!("<{}>{}", clock(east), clock(west)));
+    }
+    match find_zone(trimmed)? {
+        Zone::Named(tz) => Some(tz.iana_name().map_or_else(|| trimmed.to_owned(), str::to_owned)),
+        Zone::Fixed(0, name) if !name.is_empty() => Some(name),
+        Zone::Fixed(..) => Some(trimmed.to_owned()),
+    }
 }

@@ -1,7 +1,7 @@
 //! Text input of intervals: PostgreSQL's own (`1 year 2 mons 3 days 04:05:06`, with `ago`), SQL standard (`1-2 3 4:05:06`)
 //! and ISO 8601 (`P1Y2M3DT4H5M6S`, `P0001-02-03T04:05:06`).
 
-use super::{DAY, FULL_PRECISION, FULL_RANGE, HOUR, Interval, MINUTE, MONTH, SECOND, YEAR, apply_typmod};
+use super::{DAY, FULL_PRECISION, FULL_RANGE, HOUR, Interval, MINUTE, MONTH, SECOND, YEAR, apply_typmod, out_of_range};
 use crate::error::{Result, SqlError, SqlState};
 use crate::functions::SessionView;
 use crate::types::datetime::{MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND};
@@ -128,7 +128,11 @@ impl Sum {
     }
     fn finish(self, text: &str) -> Result<Interval> {
         Ok(Interval {
-            months: self.months.try_into().map_err(|_| overflow(text))?,
+            // Years that fit a field but not as months are out of the type's range, not the field's.
+            months: self
+                .months
+                .try_into()
+                .map_err(|_| if i32::try_from(self.months / 12).is_ok() { out_of_range() } else { overflow(text) })?,
             days: self.days.try_into().map_err(|_| overflow(text))?,
             micros: self.micros.try_into().map_err(|_| overflow(text))?,
         })

@@ -1,0 +1,227 @@
+//! What a store does by itself: heartbeats between nodes, flushing and cutting logs, splitting by size.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use meridian_storage::engine::{Batch, Space, StorageError};
+use meridian_storage::{Key, Span, mvcc};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::Store;
+use super::admin::AdminHandler;
+use super::codec::{self, Packet};
+use super::context::Context;
+use super::layout;
+use super::snapshot::{self, SnapshotReceiver};
+use super::worker::{Internal, WorkerMessage};
+use crate::api::{NodeId, RangeReplica as _};
+use crate::liveness::LivenessMessage;
+use crate::transport::{Handler, Service, TrafficClass};
+
+/// Snapshots streamed out at the same time.
+pub(crate) const SNAPSHOTS_AT_ONCE: usize = 4;
+
+/// Registers the services of the store.
+pub(crate) fn serve(store: &Arc<Store>) {
+    let ctx = &store.ctx;
+    ctx.transport.serve(Service::Raft, Arc::new(RaftReceiver(ctx.clone())));
+    ctx.transport.serve(Service::Liveness, Arc::new(LivenessReceiver(ctx.clone())));
+    ctx.transport.serve(Service::Snapshot, Arc::new(SnapshotReceiver(ctx.clone())));
+    ctx.transport.serve(Service::Admin, Arc::new(AdminHandler(store.clone())));
+}
+
+/// Starts the periodic tasks.
+pub(crate) fn start(ctx: &Arc<Context>) {
+    ctx.tasks.spawn(heartbeats(ctx.clone()));
+    ctx.tasks.spawn(flusher(ctx.clone()));
+    ctx.tasks.spawn(size_splits(ctx.clone()));
+}
+
+struct RaftReceiver(Arc<Context>);
+
+#[async_trait]
+impl Handler for RaftReceiver {
+    fn message(&self, from: NodeId, body: Bytes) {
+        let packets: Vec<Packet> = match codec::from_bytes(&body, "raft packets") {
+            Ok(packets) => packets,
+            Err(error) => return tracing::warn!(%from, %error, "raft packets dropped"),
+        };
+        let mut by_worker: Vec<Vec<Packet>> = self.0.workers.iter().map(|_| Vec::new()).collect();
+        for packet in packets {
+            by_worker[self.0.worker_index(packet.range)].push(packet);
+        }
+        for (worker, packets) in self.0.workers.iter().zip(by_worker) {
+            // A full queue drops them: Raft sends again, and a queue that grows without bound helps nobody.
+            if !packets.is_empty() && worker.requests.try_send(WorkerMessage::Packets { from, packets }).is_err() {
+                tracing::debug!(%from, "worker busy: raft packets dropped");
+            }
+        }
+    }
+
+    async fn call(&self, _: NodeId, _: Bytes) -> Result<Bytes, String> {
+        Err("raft takes messages, not calls".into())
+    }
+}
+
+struct LivenessReceiver(Arc<Context>);
+
+#[async_trait]
+impl Handler for LivenessReceiver {
+    fn message(&self, from: NodeId, body: Bytes) {
+        match codec::from_bytes::<LivenessMessage>(&body, "liveness") {
+            Ok(message) => {
+                for event in self.0.peers.heard(from, &message, Instant::now()) {
+                    self.0.tell_workers(|| Internal::Peer(from, event));
+                }
+            }
+            Err(error) => tracing::warn!(%from, %error, "liveness message dropped"),
+        }
+    }
+
+    async fn call(&self, _: NodeId, _: Bytes) -> Result<Bytes, String> {
+        Err("liveness takes messages, not calls".into())
+    }
+}
+
+/// One small message to every node with which ranges are shared, every interval; and who has fallen silent.
+async fn heartbeats(ctx: Arc<Context>) {
+    let interval = ctx.config.liveness.interval;
+    let mut ticks = tokio::time::interval(interval / 4);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut count = 0_u64;
+    let (mut peers, mut known) = (BTreeSet::new(), 0);
+    loop {
+        ticks.tick().await;
+        let now = Instant::now();
+        if count % 4 == 0 {
+            // Who shares ranges changes rarely; with many ranges, looking is dearer than telling.
+            let version = ctx.membership.load(Ordering::Relaxed);
+            if version != known {
+                known = version;
+                peers = shared_with(&ctx);
+            }
+            for node in &peers {
+                let message = ctx.peers.message(*node, now);
+                let body = codec::to_bytes(&message).into();
+                if let Err(error) = ctx.transport.send(*node, TrafficClass::Control, Service::Liveness, body) {
+                    tracing::trace!(to = %node, %error, "heartbeat not sent");
+                }
+            }
+        }
+        count += 1;
+        for node in ctx.peers.fallen(now) {
+            tracing::info!(node = %ctx.node, peer = %node, "peer has fallen silent");
+            ctx.tell_workers(|| Internal::Peer(node, crate::liveness::PeerEvent::Down));
+        }
+    }
+}
+
+fn shared_with(ctx: &Context) -> BTreeSet<NodeId> {
+    let map = ctx.map.read();
+    let mut nodes: BTreeSet<NodeId> = map.all().flat_map(|h| h.descriptor().replicas.iter().map(|r| r.node).collect::<Vec<_>>()).collect();
+    nodes.remove(&ctx.node);
+    nodes
+}
+
+/// Makes applied state durable, then lets logs be cut below it.
+async fn flusher(ctx: Arc<Context>) {
+    let mut ticks = tokio::time::interval(ctx.config.flush_interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut flushed = Vec::new();
+    loop {
+        ticks.tick().await;
+        snapshot::expire(&ctx);
+        let applied = applied_indexes(&ctx);
+        if applied == flushed && ctx.log_garbage.lock().is_empty() {
+            continue;
+        }
+        match flush(&ctx) {
+            Ok(()) => flushed = applied,
+            Err(error) => tracing::warn!(%error, "flush failed; logs are not cut"),
+        }
+    }
+}
+
+fn applied_indexes(ctx: &Context) -> Vec<(crate::api::RangeId, u64)> {
+    ctx.map.read().all().map(|h| (h.range_id(), h.applied_index())).collect()
+}
+
+pub(crate) fn flush(ctx: &Context) -> Result<(), StorageError> {
+    let applied = applied_indexes(ctx);
+    let garbage = std::mem::take(&mut *ctx.log_garbage.lock());
+    if let Err(error) = ctx.flush() {
+        ctx.log_garbage.lock().extend(garbage);
+        return Err(error);
+    }
+    for (index, worker) in ctx.workers.iter().enumerate() {
+        let mine = applied.iter().filter(|(range, _)| ctx.worker_index(*range) == index).copied().collect();
+        let _ = worker.internal.send(Internal::Flushed(mine));
+    }
+    if garbage.is_empty() {
+        return Ok(());
+    }
+    let mut batch = Batch::new();
+    for (range, least) in &garbage {
+        let (start, end) = layout::log_below(*range, *least);
+        batch.delete_range(Space::Log, start, end);
+    }
+    let done = Box::new(|result: Result<(), StorageError>| {
+        if let Err(error) = result {
+            tracing::warn!(%error, "logs of removed replicas not deleted; the next start will");
+        }
+    });
+    ctx.log_writer.submit(batch, done)
+}
+
+/// Splits ranges that have grown beyond the limit.
+async fn size_splits(ctx: Arc<Context>) {
+    let mut ticks = tokio::time::interval(ctx.config.size_interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let handles: Vec<_> = ctx.map.read().all().filter(|h| h.lease_term().is_some()).cloned().collect();
+        for handle in handles {
+            let span = handle.descriptor().span.clone();
+            // The addressing range stays whole: whoever looks something up must be able to find it from gossip alone.
+            if handle.lease().is_err() || span.start.is_empty() {
+                continue;
+            }
+            match middle_key(&ctx, &span) {
+                Ok(Some(key)) => {
+                    tracing::info!(range = %handle.range_id(), ?key, "range is too large and is split");
+                    if let Err(error) = handle.split(key).await {
+                        tracing::info!(range = %handle.range_id(), %error, "split by size did not happen");
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => tracing::warn!(range = %handle.range_id(), %error, "size of range unknown"),
+            }
+        }
+    }
+}
+
+/// The key at which a range that is too large is best split; `None` if it is not too large or cannot be split.
+fn middle_key(ctx: &Context, span: &Span) -> Result<Option<Key>, StorageError> {
+    let (start, end) = mvcc::engine_span(span);
+    if ctx.engine.approximate_size(Space::Data, &start, &end)? <= ctx.config.range_max_bytes {
+        return Ok(None);
+    }
+    // Halve the span's engine keys by size: walk from the start until half the limit has passed. The walk touches at most half a range
+    // and happens once per split.
+    let half = ctx.config.range_max_bytes / 2;
+    let mut seen = 0;
+    let mut found = None;
+    let mut visit = |key: &[u8], version: mvcc::VersionRef<'_>| {
+        if seen >= half && key > span.start.as_ref() {
+            found = Some(Key::copy_from_slice(key));
+            return false;
+        }
+        seen += (key.len() + version.value.map_or(0, <[u8]>::len)) as u64;
+        true
+    };
+    mvcc::scan(&*ctx.engine, span, meridian_clock::Timestamp::MAX, mvcc::Direction::Forward, &mut visit)?;
+    Ok(found)
+}

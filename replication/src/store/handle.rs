@@ -1,0 +1,246 @@
+//! A replica as everybody but its worker sees it: a few shared cells, and the way to the worker.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use meridian_clock::{Clock, Timestamp};
+use meridian_storage::Key;
+use parking_lot::RwLock;
+use smallvec::SmallVec;
+use tokio::sync::{mpsc, oneshot};
+
+use super::codec;
+use super::context::RangeIds;
+use super::worker::{Request, WorkerMessage};
+use crate::api::{
+    AdminError, Applied, Command, Lease, NodeId, NotLeaseholder, ProposeError, RangeDescriptor, RangeId, RangeReplica, ReplicaId, Term,
+};
+use crate::liveness::{Peer, quorum_end, solo_ahead};
+
+/// Largest command, in encoded bytes. The transport and the log bound what one message may be.
+pub const MAX_COMMAND_BYTES: usize = 32 << 20;
+
+/// How long an administrative request may take.
+pub(crate) const ADMIN_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A voter whose promise counts: `None` is the leader itself.
+pub(crate) type Promiser = (Option<Arc<Peer>>, u64);
+
+/// What a lease rests on.
+#[derive(Debug)]
+pub(crate) struct LeaseBasis {
+    pub term: Term,
+    pub low_water: Timestamp,
+    /// The voters of the present configuration, and in joint consensus those of the outgoing one.
+    pub voters: SmallVec<[Promiser; 8]>,
+    pub outgoing: SmallVec<[Promiser; 8]>,
+}
+
+impl LeaseBasis {
+    pub(crate) fn expiration(&self, clock: &Clock) -> Timestamp {
+        let end = |voters: &SmallVec<[Promiser; 8]>| {
+            quorum_end(voters.iter().map(|(peer, epoch)| peer.as_ref().map_or(Timestamp::MAX, |p| p.promised(*epoch))).collect())
+        };
+        let end = end(&self.voters).min(end(&self.outgoing));
+        if end < Timestamp::MAX {
+            return end;
+        }
+        let now = clock.now();
+        now.latest.plus(solo_ahead(now))
+    }
+}
+
+/// The shared side of one replica.
+pub struct ReplicaHandle {
+    range: RangeId,
+    replica: ReplicaId,
+    node: NodeId,
+    clock: Clock,
+    worker: mpsc::Sender<WorkerMessage>,
+    descriptor: RwLock<Arc<RangeDescriptor>>,
+    lease: RwLock<Option<LeaseBasis>>,
+    closed: AtomicU64,
+    applied: AtomicU64,
+    /// The node that leads, as far as known; 0 if none is.
+    leader: AtomicU32,
+    range_ids: Arc<RangeIds>,
+}
+
+impl fmt::Debug for ReplicaHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} on {}", self.range, self.replica, self.node)
+    }
+}
+
+impl ReplicaHandle {
+    pub(crate) fn new(
+        replica: ReplicaId,
+        node: NodeId,
+        clock: Clock,
+        worker: mpsc::Sender<WorkerMessage>,
+        descriptor: Arc<RangeDescriptor>,
+        range_ids: &Arc<RangeIds>,
+    ) -> Self {
+        ReplicaHandle {
+            range: descriptor.id,
+            replica,
+            node,
+            clock,
+            worker,
+            descriptor: RwLock::new(descriptor),
+            lease: RwLock::new(None),
+            closed: AtomicU64::new(0),
+            applied: AtomicU64::new(0),
+            leader: AtomicU32::new(0),
+            range_ids: range_ids.clone(),
+        }
+    }
+
+    /// This replica's id.
+    pub fn replica_id(&self) -> ReplicaId {
+        self.replica
+    }
+
+    /// The index of the last applied entry.
+    pub fn applied_index(&self) -> u64 {
+        self.applied.load(Ordering::Acquire)
+    }
+
+    /// The node that leads the range, as far as this replica knows.
+    pub fn leader_hint(&self) -> Option<NodeId> {
+        Some(NodeId(self.leader.load(Ordering::Acquire))).filter(|n| n.0 != 0)
+    }
+
+    pub(crate) fn set_applied(&self, index: u64, closed: Timestamp) {
+        self.applied.store(index, Ordering::Release);
+        self.closed.store(closed.as_raw(), Ordering::Release);
+    }
+
+    pub(crate) fn set_leader(&self, node: Option<NodeId>) {
+        self.leader.store(node.map_or(0, |n| n.0), Ordering::Release);
+    }
+
+    pub(crate) fn set_descriptor(&self, descriptor: Arc<RangeDescriptor>) {
+        *self.descriptor.write() = descriptor;
+    }
+
+    /// Replaces the lease; answers whether there was one.
+    pub(crate) fn set_lease(&self, basis: Option<LeaseBasis>) -> bool {
+        std::mem::replace(&mut *self.lease.write(), basis).is_some()
+    }
+
+    /// The term of the lease held.
+    pub(crate) fn lease_term(&self) -> Option<Term> {
+        self.lease.read().as_ref().map(|b| b.term)
+    }
+
+    /// The end of the lease held, whether it has passed or not.
+    pub(crate) fn lease_end(&self) -> Option<Timestamp> {
+        self.lease.read().as_ref().map(|b| b.expiration(&self.clock))
+    }
+
+    /// Counts the promises of `peer` in `epoch` from now on.
+    pub(crate) fn count_promise(&self, peer: NodeId, epoch: u64) {
+        let mut lease = self.lease.write();
+        if let Some(basis) = &mut *lease {
+            for (voter, counted) in basis.voters.iter_mut().chain(basis.outgoing.iter_mut()) {
+                if voter.as_ref().is_some_and(|p| p.node == peer) {
+                    *counted = epoch;
+                }
+            }
+        }
+    }
+
+    /// Replaces the voters under a standing lease.
+    pub(crate) fn set_voters(&self, voters: SmallVec<[Promiser; 8]>, outgoing: SmallVec<[Promiser; 8]>) {
+        if let Some(basis) = &mut *self.lease.write() {
+            basis.voters = voters;
+            basis.outgoing = outgoing;
+        }
+    }
+
+    pub(crate) fn not_leaseholder(&self) -> NotLeaseholder {
+        NotLeaseholder { range: self.range, leader: self.leader_hint().filter(|n| *n != self.node) }
+    }
+
+    /// Sends an administrative request to the worker and waits for its answer.
+    pub(crate) async fn admin<T>(&self, make: impl FnOnce(oneshot::Sender<Result<T, AdminError>>) -> Request) -> Result<T, AdminError> {
+        self.admin_within(ADMIN_DEADLINE, make).await
+    }
+
+    /// The same with a deadline of its own.
+    pub(crate) async fn admin_within<T>(
+        &self,
+        deadline: Duration,
+        make: impl FnOnce(oneshot::Sender<Result<T, AdminError>>) -> Request,
+    ) -> Result<T, AdminError> {
+        let (done, answer) = oneshot::channel();
+        let message = WorkerMessage::Request { range: self.range, request: make(done) };
+        self.worker.send(message).await.map_err(|_| AdminError::Invalid("this node is stopping".into()))?;
+        match tokio::time::timeout(deadline, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) | Err(_) => Err(AdminError::Propose(ProposeError::Ambiguous(self.range))),
+        }
+    }
+}
+
+#[async_trait]
+impl RangeReplica for ReplicaHandle {
+    fn range_id(&self) -> RangeId {
+        self.range
+    }
+
+    fn descriptor(&self) -> Arc<RangeDescriptor> {
+        self.descriptor.read().clone()
+    }
+
+    fn lease(&self) -> Result<Lease, NotLeaseholder> {
+        let lease = self.lease.read();
+        let Some(basis) = &*lease else { return Err(self.not_leaseholder()) };
+        let expiration = basis.expiration(&self.clock);
+        if expiration <= self.clock.now().earliest {
+            // Cut off from its quorum, it leads in name only; nobody knows a better address yet.
+            return Err(NotLeaseholder { range: self.range, leader: None });
+        }
+        Ok(Lease { term: basis.term, low_water: basis.low_water, expiration })
+    }
+
+    fn closed_timestamp(&self) -> Timestamp {
+        Timestamp::from_raw(self.closed.load(Ordering::Acquire))
+    }
+
+    fn propose(&self, lease: &Lease, command: Command) -> BoxFuture<'static, Result<Applied, ProposeError>> {
+        let payload = match codec::encode_command(&command) {
+            Ok(payload) if payload.len() <= MAX_COMMAND_BYTES => payload,
+            Ok(_) => return futures::future::ready(Err(ProposeError::Overloaded(self.range))).boxed(),
+            Err(error) => return futures::future::ready(Err(error.into())).boxed(),
+        };
+        let (done, answer) = oneshot::channel();
+        let request = Request::Propose { term: lease.term, payload, done };
+        // Sent before the future is first polled, so that one caller's proposals keep their order.
+        match self.worker.try_send(WorkerMessage::Request { range: self.range, request }) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => return futures::future::ready(Err(ProposeError::Overloaded(self.range))).boxed(),
+            Err(mpsc::error::TrySendError::Closed(_)) => return futures::future::ready(Err(self.not_leaseholder().into())).boxed(),
+        }
+        let range = self.range;
+        async move { answer.await.unwrap_or(Err(ProposeError::Ambiguous(range))) }.boxed()
+    }
+
+    async fn split(&self, key: Key) -> Result<(), AdminError> {
+        if self.descriptor().span.start == key {
+            return Ok(());
+        }
+        let right = self.range_ids.next().await.map_err(ProposeError::Storage)?;
+        self.admin(|done| Request::Split { key, right, done }).await
+    }
+
+    async fn transfer_lease(&self, to: NodeId) -> Result<(), AdminError> {
+        self.admin(|done| Request::Transfer { to, done }).await
+    }
+}

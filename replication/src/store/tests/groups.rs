@@ -1,0 +1,220 @@
+//! Groups of several replicas: elections, promises, snapshots, membership, planned moves.
+
+use super::*;
+
+const TABLES: RangeId = RangeId(3);
+const ALL: [u32; 3] = [1, 2, 3];
+
+#[tokio::test(start_paused = true)]
+async fn one_replica_becomes_three() {
+    let mut world = World::new(10);
+    world.await_lease(TABLES, None).await;
+    world.put("\x10before", "1").await;
+    let mut world = {
+        drop(world);
+        World::replicated(10, 3).await
+    };
+    world.put("\x10after", "2").await;
+    world.run(Duration::from_secs(1)).await;
+    for node in ALL {
+        assert_eq!(world.get(node, "\x10after").as_deref(), Some("2"), "{node}");
+        let descriptor = world.store(node).replica(TABLES).unwrap().descriptor();
+        assert_eq!(descriptor.replicas.len(), 3);
+        assert!(descriptor.replicas.iter().all(|r| r.role == ReplicaRole::Voter));
+    }
+    let report = world.until_done(world.store(1).check_replicas(TABLES)).await.unwrap();
+    assert_eq!(report.sums.len(), 3, "{report:?}");
+    assert!(report.differing.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_leaseholder_is_replaced_within_a_second() {
+    for seed in 0..10 {
+        let mut world = World::replicated(seed, 3).await;
+        world.put("\x10a", "1").await;
+        world.run(Duration::from_secs(3)).await;
+        let (holder, _) = world.leaseholder(TABLES).unwrap();
+        world.crash(holder);
+        let start = tokio::time::Instant::now();
+        world.put("\x10b", "2").await;
+        let took = start.elapsed();
+        assert!(took < Duration::from_millis(1100), "seed {seed}: {took:?}");
+        world.start(holder);
+        world.run(Duration::from_secs(2)).await;
+        assert_eq!(world.get(holder.0, "\x10b").as_deref(), Some("2"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_ranges_are_quiet() {
+    let world = World::replicated(11, 3).await;
+    world.run(Duration::from_secs(5)).await;
+    let raft = |world: &World| world.network.trace().iter().filter(|line| line.contains("Raft")).count();
+    let before = raft(&world);
+    world.run(Duration::from_secs(10)).await;
+    assert_eq!(raft(&world) - before, 0, "{:?}", &world.network.trace()[before..].iter().take(20).collect::<Vec<_>>());
+    assert!(world.leaseholder(TABLES).is_some(), "a quiet range keeps its lease");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_planned_move_hands_over() {
+    let mut world = World::replicated(12, 3).await;
+    world.put("\x10a", "1").await;
+    let store = world.store(1).clone();
+    let start = tokio::time::Instant::now();
+    world.until_done(async move { store.transfer_lease(TABLES, NodeId(2)).await }).await.unwrap();
+    let (holder, _) = world.await_lease(TABLES, None).await;
+    assert_eq!(holder, NodeId(2));
+    assert!(start.elapsed() < 100 * MS, "{:?}", start.elapsed());
+    let handovers = world.watch.handovers.lock().clone();
+    assert_eq!(handovers, vec![(NodeId(2), TABLES, Bytes::from("locks of r3 from n1"))]);
+    world.put("\x10a", "2").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_off_leaseholder_stops_serving_before_another_starts() {
+    let mut world = World::replicated(13, 3).await;
+    world.put("\x10a", "1").await;
+    world.network.isolate(NodeId(1));
+    let (holder, took) = world.await_lease(TABLES, Some(NodeId(1))).await;
+    assert_ne!(holder, NodeId(1));
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(world.store(1).replica(TABLES).unwrap().lease().is_err());
+    world.put("\x10a", "2").await;
+    world.network.rejoin(NodeId(1));
+    world.run(Duration::from_secs(3)).await;
+    assert_eq!(world.get(1, "\x10a").as_deref(), Some("2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicated_ranges_split_and_move_on() {
+    let mut world = World::replicated(14, 3).await;
+    for i in 0..10 {
+        world.put(&format!("\x10{i}"), "x").await;
+    }
+    let left = world.store(1).replica(TABLES).unwrap();
+    world.until_done(left.split(Bytes::from_static(b"\x105"))).await.unwrap();
+    let right = world.store(1).replica_for_key(b"\x107").unwrap().range_id();
+    let (holder, took) = world.await_lease(right, None).await;
+    assert_eq!(holder, NodeId(1));
+    assert!(took < 100 * MS, "{took:?}");
+    world.put("\x107", "y").await;
+    world.crash(NodeId(1));
+    world.put("\x107", "z").await;
+    world.put("\x102", "z").await;
+    world.start(NodeId(1));
+    world.run(Duration::from_secs(3)).await;
+    for node in ALL {
+        assert_eq!(world.get(node, "\x107").as_deref(), Some("z"));
+        assert_eq!(world.store(node).replica_for_key(b"\x107").unwrap().range_id(), right);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_moves_to_another_node() {
+    let mut world = World::replicated(15, 4).await;
+    for i in 0..100 {
+        world.put(&format!("\x10{i}"), "x").await;
+    }
+    let store = world.store(1).clone();
+    world.until_done(async move { store.change_replicas(TABLES, Some(NodeId(4)), Some(NodeId(2))).await }).await.unwrap();
+    world.run(Duration::from_secs(2)).await;
+    assert_eq!(world.get(4, "\x1099").as_deref(), Some("x"));
+    assert!(world.store(2).replica(TABLES).is_none());
+    assert_eq!(world.get(2, "\x1099"), None);
+    let nodes: Vec<NodeId> = world.store(4).replica(TABLES).unwrap().descriptor().replicas.iter().map(|r| r.node).collect();
+    assert_eq!(nodes, [NodeId(1), NodeId(3), NodeId(4)]);
+    // And it may come back, as a new replica.
+    let store = world.store(1).clone();
+    world.until_done(async move { store.change_replicas(TABLES, Some(NodeId(2)), None).await }).await.unwrap();
+    world.run(Duration::from_secs(1)).await;
+    assert_eq!(world.get(2, "\x1099").as_deref(), Some("x"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_that_missed_the_log_gets_a_snapshot() {
+    let mut world = World::replicated(16, 3).await;
+    world.crash(NodeId(3));
+    for i in 0..200 {
+        world.put(&format!("\x10{i:03}"), "x").await;
+    }
+    world.run(Duration::from_secs(2)).await;
+    world.start(NodeId(3));
+    world.run(Duration::from_secs(5)).await;
+    assert_eq!(world.get(3, "\x10199").as_deref(), Some("x"));
+    assert!(world.watch.removed.lock().contains(&(NodeId(3), TABLES)), "it came by the log after all");
+    let (holder, _) = world.leaseholder(TABLES).unwrap();
+    let report = world.until_done(world.store(holder.0).check_replicas(TABLES)).await.unwrap();
+    assert_eq!((report.sums.len(), report.differing.len()), (3, 0), "{report:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_diverged_replica_is_found_and_stopped() {
+    let mut world = World::replicated(17, 3).await;
+    world.put("\x10a", "1").await;
+    world.run(Duration::from_secs(1)).await;
+    let mut batch = Batch::new();
+    mvcc::put_version(&mut batch, b"\x10rogue", Timestamp::from_raw(1 << 40), AttemptId(9), Some(b"!"));
+    meridian_storage::Engine::apply(&*world.nodes[&NodeId(2)].engine, &batch).unwrap();
+    let report = world.until_done(world.store(1).check_replicas(TABLES)).await.unwrap();
+    assert_eq!(report.differing, [NodeId(2)]);
+    world.put("\x10b", "2").await;
+    world.run(Duration::from_secs(1)).await;
+    assert_eq!(world.get(3, "\x10b").as_deref(), Some("2"));
+    assert_eq!(world.get(2, "\x10b"), None);
+}
+
+/// Crashes, partitions and planned moves at random: nothing acknowledged is lost, and the watcher finds no lease out of line.
+#[tokio::test(start_paused = true)]
+async fn faults_at_random_break_no_promise() {
+    for seed in 100..115 {
+        let mut world = World::replicated(seed, 3).await;
+        let mut written = 0;
+        let mut down = None;
+        for _ in 0..25 {
+            match world.rng.random_range(0..6) {
+                0 if down.is_none() => {
+                    let node = NodeId(world.rng.random_range(1..4));
+                    world.crash(node);
+                    down = Some(node);
+                }
+                1 => {
+                    if let Some(node) = down.take() {
+                        world.start(node);
+                    }
+                }
+                2 if down.is_none() => {
+                    let node = NodeId(world.rng.random_range(1..4));
+                    world.network.isolate(node);
+                    let pause = MS * world.rng.random_range(10..1500);
+                    world.run(pause).await;
+                    world.network.rejoin(node);
+                }
+                3 => {
+                    if let Some((holder, _)) = world.leaseholder(TABLES) {
+                        let (store, to) = (world.store(holder.0).clone(), NodeId(world.rng.random_range(1..4)));
+                        let _ = world.until_done(async move { store.transfer_lease(TABLES, to).await }).await;
+                    }
+                }
+                _ => {
+                    for _ in 0..world.rng.random_range(1..10) {
+                        world.put(&format!("\x10k{written:04}"), "v").await;
+                        written += 1;
+                    }
+                }
+            }
+            let pause = MS * world.rng.random_range(0..400);
+            world.run(pause).await;
+        }
+        if let Some(node) = down.take() {
+            world.start(node);
+        }
+        world.put("\x10last", "v").await;
+        world.run(Duration::from_secs(4)).await;
+        for node in ALL {
+            for i in 0..written {
+                assert_eq!(world.get(node, &format!("\x10k{i:04}")).as_deref(), Some("v"), "seed {seed}, {node}");
+            }
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! Commit: one proposal where possible, parallel commit otherwise, and what happens behind the client's back (C3–C9).
+//!
+//! ```text
+//!   writes in one range                      writes in several ranges (or pushed once with remote reads, C9)
+//!   ───────────────────                      ───────────────────────────────────────────────────────────────
+//!   validate remote reads at c               validate all reads at c
+//!   OnePhase: the leaseholder picks c' ≥ c,  intents at c everywhere ∥ staging record (c, keys)
+//!   validates the local reads at c' and      any pushed above c?  c := that, validate there, stage again
+//!   writes, all in one step                  all at or below c: committed ─▶ answer
+//!   ─▶ answer                                behind: COMMITTED record durable (C5) ─▶ resolve intents ─▶ forget record
+//! ```
+//! Whatever may have happened unseen (a lost answer) is asked for again: landings recognise their own work (C8). Only if that
+//! goes on for too long is the outcome reported as unknown.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::future::join_all;
+use meridian_clock::Timestamp;
+use meridian_storage::mvcc::AttemptId;
+use meridian_storage::{Key, Span};
+use smallvec::SmallVec;
+
+use super::{Gateway, Txn};
+use crate::api::{Expect, KvError};
+use crate::request::{Header, Landing, Reads, Request, Response, Write};
+use crate::router::{Backoff, Route, Router, SendError, unexpected};
+
+/// Rounds of staging before the transaction begins again.
+const ROUNDS_MAX: u32 = 60;
+/// Bytes of writes that one proposal carries at most.
+const PROPOSAL_BYTES: usize = 4 << 20;
+
+/// What a commit has done so far, for whoever has to clean up.
+#[derive(Default)]
+struct Progress {
+    /// Intents may lie, or a record stand, since this was set.
+    laid: bool,
+    /// An answer is missing: the outcome may be decided without us knowing.
+    unknown: bool,
+    /// Which writes hold intents, by index.
+    landed: Vec<bool>,
+    /// The record says STAGING at this timestamp.
+    staged: Option<Timestamp>,
+}
+
+impl Txn {
+    pub(super) async fn commit_now(&mut self) -> Result<Timestamp, KvError> {
+        if self.buffer.is_empty() {
+            return self.commit_without_writes().await;
+        }
+        // Others will meet our intents; and whoever waits for us may ask.
+        let writes = self.writes();
+        let anchor = writes[0].key.clone();
+        let mut progress = Progress { landed: vec![false; writes.len()], ..Progress::default() };
+        let outcome = self.commit_writes(&writes, &anchor, &mut progress).await;
+        let keys = || writes.iter().map(|w| w.key.clone()).collect::<Vec<_>>();
+        match outcome {
+            Ok(at) => {
+                if progress.laid {
+                    self.finish_behind(anchor, keys(), Some(at));
+                }
+                Ok(at)
+            }
+            Err(error) if progress.unknown => {
+                // It may be committed or may yet commit. Recovery will tell; there is one way to do it.
+                if progress.laid {
+                    self.recover_behind(anchor);
+                }
+                Err(KvError::Ambiguous(error.to_string()))
+            }
+            Err(error) => {
+                // Landing may have taken locks for what was written unlocked.
+                self.locked.extend(writes.iter().map(|w| Span::point(w.key.clone())));
+                if progress.laid {
+                    self.finish_behind(anchor, keys(), None);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Nothing was written; what was locked must still be as it was (C3).
+    async fn commit_without_writes(&mut self) -> Result<Timestamp, KvError> {
+        if self.reads.any_locked() {
+            let at = self.read_ts.max(self.reads.newest_locked());
+            let mut reads = self.reads.to_validate(at, &|_| false, true);
+            if !self.strict() {
+                reads.spans.clear();
+            }
+            self.validate(reads, at).await?;
+        }
+        Ok(self.read_ts)
+    }
+
+    /// The writes with what must hold where they land (C4).
+    fn writes(&self) -> Vec<Write> {
+        self.buffer
+            .finals()
+            .map(|(key, value, expect)| {
+                let landing = match (self.reads.point(key), expect) {
+                    (Some(read), Expect::Absent) if !read.live => Landing::Absent,
+                    (Some(read), _) => Landing::Version(read.version),
+                    (None, Expect::Absent) => Landing::Absent,
+                    (None, Expect::AsRead) => Landing::Any,
+                };
+                Write { key: key.clone(), value: value.clone(), landing }
+            })
+            .collect()
+    }
+
+    fn reads_at(&self, at: Timestamp) -> Reads {
+        self.reads.to_validate(at, &|key| self.buffer.writes(key), true)
+    }
+
+    async fn commit_writes(&mut self, writes: &[Write], anchor: &Key, progress: &mut Progress) -> Result<Timestamp, KvError> {
+        let bytes: usize = writes.iter().map(|w| w.key.len() + w.value.as_ref().map_or(0, |v| v.len()) + 64).sum();
+        let mut at = self.read_ts.max(self.reads.newest_locked());
+        let mut one_phase = bytes <= PROPOSAL_BYTES;
+        let mut backoff = Backoff::new();
+        for _ in 0..ROUNDS_MAX {
+            let router = self.gateway.router.clone();
+            let groups = router.group(&writes.iter().map(|w| &w.key).collect::<SmallVec<[&Key; 4]>>()).await?;
+            if one_phase && groups.len() == 1 && !progress.laid {
+                match self.one_phase(&groups[0].0, writes, at, progress).await? {
+                    OnePhase::Committed(at) => return Ok(at),
+                    OnePhase::Again => {
+                        let what = "the range of this transaction's writes does not answer";
+                        backoff.pause(&router, what).await?;
+                    }
+                    OnePhase::Pushed(to) => {
+                        // C9: two transactions that validate each other's writes would chase each other for ever.
+                        at = to;
+                        one_phase = false;
+                    }
+                }
+                continue;
+            }
+            // A commit below the hint would be pushed; asking for it at once spares a round.
+            if progress.staged.is_none() {
+                at = at.max(self.hint);
+            }
+            let reads = self.reads_at(at);
+            if !reads.is_empty() {
+                self.stats.validations += 1;
+                self.validate(reads, at).await?;
+            }
+            match self.lay(groups, writes, anchor, at, progress).await? {
+                Laid::Committed(at) => return Ok(at),
+                Laid::Pushed(to) => at = to,
+                Laid::Again => backoff.pause(&router, "a range of this transaction's writes does not answer").await?,
+            }
+        }
+        Err(KvError::Retry {
+            reason: "the commit was pushed too often by concurrent transactions".into(),
+            key: anchor.clone(),
+            other: None,
+        })
+    }
+
+    async fn one_phase(&mut self, route: &Route, writes: &[Write], at: Timestamp, progress: &mut Progress) -> Result<OnePhase, KvError> {
+        // All reads that are not written, wherever; those here travel along, in case the leaseholder must push.
+        let all = if self.reads.overflowed() { Reads::default() } else { self.reads_at(Timestamp::MAX) };
+        let here = Reads {
+            points: all.points.iter().filter(|p| route.span.contains(&p.key)).cloned().collect(),
+            spans: all.spans.iter().filter(|s| route.span.covers(&s.span)).cloned().collect(),
+        };
+        let elsewhere = Reads {
+            points: all.points.into_iter().filter(|p| !route.span.contains(&p.key)).collect(),
+            spans: all.spans.into_iter().filter(|s| !route.span.covers(&s.span)).collect(),
+        };
+        let remote_reads = !elsewhere.is_empty() || self.reads.overflowed();
+        let due = Reads {
+            points: elsewhere.points.into_iter().filter(|p| p.valid_at < at).collect(),
+            spans: elsewhere.spans.into_iter().filter(|s| s.valid_at < at).collect(),
+        };
+        if !due.is_empty() {
+            self.stats.validations += 1;
+            self.validate(due, at).await?;
+        }
+        self.count(route);
+        let request = Request::OnePhase { at, writes: writes.to_vec(), reads: here, remote_reads };
+        let (router, header) = (self.gateway.router.clone(), self.header());
+        match self.guarded(async { Ok(router.send(route, &header, request).await) }).await? {
+            Ok(Response::Committed(at)) => Ok(OnePhase::Committed(at)),
+            Ok(Response::Pushed(to)) => {
+                progress.unknown = false;
+                Ok(OnePhase::Pushed(to))
+            }
+            Ok(other) => Err(unexpected(&other)),
+            Err(SendError::Kv(e)) => {
+                // An answer at last: evaluation found no version of ours, so an earlier try did not and (the lease being one's own) will not land.
+                progress.unknown = false;
+                Err(e)
+            }
+            Err(SendError::Stale) => Ok(OnePhase::Again),
+            Err(SendError::Unknown(_)) => {
+                progress.unknown = true;
+                Ok(OnePhase::Again)
+            }
+        }
+    }
+
+    /// One round of the parallel commit.
+    async fn lay(
+        &mut self,
+        groups: Vec<(Route, Vec<usize>)>,
+        writes: &[Write],
+        anchor: &Key,
+        at: Timestamp,
+        progress: &mut Progress,
+    ) -> Result<Laid, KvError> {
+        self.enter();
+        progress.laid = true;
+        let keys: Vec<Key> = writes.iter().map(|w| w.key.clone()).collect();
+        let mut requests: Vec<(Route, Vec<usize>, Request)> = Vec::new();
+        let mut staging = progress.staged == Some(at);
+        for (route, of_range) in groups {
+            let to_lay: Vec<usize> = of_range.into_iter().filter(|i| !progress.landed[*i]).collect();
+            self.count(&route);
+            for chunk in chunks(&to_lay, writes) {
+                let mut stage = None;
+                if !staging && route.span.contains(anchor) {
+                    stage = Some(keys.clone());
+                    staging = true;
+                }
+                let part = chunk.iter().map(|i| writes[*i].clone()).collect();
+                requests.push((route.clone(), chunk, Request::Intents { at, anchor: anchor.clone(), writes: part, stage }));
+            }
+            if !staging && route.span.contains(anchor) {
+                staging = true;
+                requests.push((route.clone(), Vec::new(), Request::Stage { at, anchor: anchor.clone(), keys: keys.clone() }));
+            }
+        }
+        let (router, header) = (self.gateway.router.clone(), self.header());
+        let sent: Vec<(Route, Vec<usize>, bool, Request)> = requests
+            .into_iter()
+            .map(|(route, at, request)| {
+                let stages = matches!(request, Request::Stage { .. } | Request::Intents { stage: Some(_), .. });
+                (route, at, stages, request)
+            })
+            .collect();
+        let meta: Vec<(Vec<usize>, bool)> = sent.iter().map(|(_, at, stages, _)| (at.clone(), *stages)).collect();
+        let answers = self
+            .guarded(async {
+                Ok(join_all(sent.into_iter().map(|(route, _, _, request)| {
+                    let router = &router;
+                    async move { router.send(&route, &header, request).await }
+                }))
+                .await)
+            })
+            .await
+            .inspect_err(|_| progress.unknown = false)?;
+        let (mut highest, mut again, mut failed, mut unknown) = (at, false, None, false);
+        for ((of_range, stages), answer) in meta.into_iter().zip(answers) {
+            match answer {
+                Ok(Response::Committed(at)) => return Ok(Laid::Committed(at)),
+                Ok(Response::Landed) => {
+                    of_range.iter().for_each(|i| progress.landed[*i] = true);
+                    if stages {
+                        progress.staged = Some(at);
+                    }
+                }
+                Ok(Response::Pushed(to)) => {
+                    of_range.iter().for_each(|i| progress.landed[*i] = true);
+                    highest = highest.max(to);
+                }
+                Ok(other) => failed = Some(unexpected(&other)),
+                Err(SendError::Kv(e)) => failed = Some(e),
+                Err(SendError::Stale) => again = true,
+                Err(SendError::Unknown(_)) => {
+                    unknown = true;
+                    again = true;
+                }
+            }
+        }
+        // A landing that failed for good is an intent that will never be there: not committed, whatever else is not known.
+        progress.unknown = unknown && failed.is_none();
+        match failed {
+            Some(error) => Err(error),
+            None if highest > at => Ok(Laid::Pushed(highest)),
+            None if again => Ok(Laid::Again),
+            None if progress.staged == Some(at) && progress.landed.iter().all(|l| *l) => {
+                progress.unknown = false;
+                Ok(Laid::Committed(at))
+            }
+            None => Ok(Laid::Again),
+        }
+    }
+
+    /// The record goes to its final state, then the intents are resolved, then the record is forgotten; all behind the client's back.
+    fn finish_behind(&mut self, anchor: Key, keys: Vec<Key>, at: Option<Timestamp>) {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        let (gateway, attempt) = (self.gateway.clone(), self.attempt);
+        // Still alive for those who ask, until the intents are gone: they wait for the resolution instead of starting their own.
+        self.live = None;
+        let router = gateway.router.clone();
+        router.tasks.spawn(async move {
+            if let Err(error) = finish(&gateway, attempt, &anchor, keys, at).await {
+                tracing::warn!(?attempt, %error, "resolving intents was left to those who meet them");
+            }
+            gateway.router.registry.leave(attempt);
+        });
+    }
+
+    fn recover_behind(&mut self, anchor: Key) {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        let (router, attempt) = (self.gateway.router.clone(), self.attempt);
+        router.registry.leave(attempt);
+        self.live = None;
+        let tasks = router.tasks.clone();
+        tasks.spawn(async move {
+            let _ = router.settle(attempt, &anchor, None, true, false).await;
+        });
+    }
+}
+
+enum OnePhase {
+    Committed(Timestamp),
+    Pushed(Timestamp),
+    Again,
+}
+
+enum Laid {
+    Committed(Timestamp),
+    Pushed(Timestamp),
+    Again,
+}
+
+/// Writes of one range in portions that fit a proposal.
+fn chunks(of_range: &[usize], writes: &[Write]) -> Vec<Vec<usize>> {
+    let (mut all, mut chunk, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for &i in of_range {
+        let size = writes[i].key.len() + writes[i].value.as_ref().map_or(0, |v| v.len()) + 64;
+        if bytes + size > PROPOSAL_BYTES && !chunk.is_empty() {
+            all.push(std::mem::take(&mut chunk));
+            bytes = 0;
+        }
+        bytes += size;
+        chunk.push(i);
+    }
+    if !chunk.is_empty() {
+        all.push(chunk);
+    }
+    all
+}
+
+/// Intents resolved per request.
+const RESOLVE_CHUNK: usize = 4096;
+
+async fn finish(gateway: &Arc<Gateway>, attempt: AttemptId, anchor: &Key, keys: Vec<Key>, at: Option<Timestamp>) -> Result<(), KvError> {
+    let router: &Arc<Router> = &gateway.router;
+    let header = Header { attempt, read_ts: Timestamp::ZERO };
+    let mut backoff = Backoff::new();
+    // C5: the record first; the intents of the anchor's range in the same step.
+    let with_record = loop {
+        let route = router.route(anchor).await?;
+        let here: Vec<Key> = keys.iter().filter(|k| route.span.contains(k)).take(RESOLVE_CHUNK).cloned().collect();
+        match router.send(&route, &header, Request::Finish { anchor: anchor.clone(), at, keys: here.clone() }).await {
+            Ok(Response::Done) => break here,
+            // Recovery was faster and found it committed while we gave up: its word is final (C6).
+            Ok(_) => return Ok(()),
+            Err(SendError::Kv(e)) => return Err(e),
+            Err(SendError::Stale | SendError::Unknown(_)) => backoff.pause(router, "the range of the record does not answer").await?,
+        }
+    };
+    let done: BTreeSet<Key> = with_record.into_iter().collect();
+    let left: Vec<Key> = keys.into_iter().filter(|k| !done.contains(k)).collect();
+    for portion in left.chunks(RESOLVE_CHUNK) {
+        router.ask_all(portion, &header, &|keys| Request::Resolve { target: attempt, at, keys }).await?;
+    }
+    if at.is_some() {
+        router.ask(anchor, &header, &Request::Forget { anchor: anchor.clone() }).await?;
+    }
+    Ok(())
+}

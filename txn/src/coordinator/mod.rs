@@ -1,0 +1,318 @@
+//! One transaction at its gateway (T1, T3, C1–C10).
+//!
+//! ```text
+//!   begin          L = now().latest; every read is a snapshot read at read_ts = L                         (T1, C1)
+//!   get, scan      own buffered writes over what the leaseholders answer; each answer goes into the read set
+//!   locking read   the newest version; newer than read_ts: earlier reads are validated there and read_ts moves up
+//!   put, delete    into the buffer
+//!   commit         one range: one proposal (one-phase); several: intents and staging record in parallel     (commit.rs)
+//!   answer         when now().earliest has passed the commit timestamp and every version seen             (T3, C10)
+//! ```
+//! `buffer` holds the writes and the savepoints, `reads` the read set, `registry` the node's live attempts and the search for deadlocks.
+
+mod buffer;
+mod commit;
+mod fetch;
+mod reads;
+mod registry;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use meridian_clock::{Clock, Timestamp};
+use meridian_replication::api::RangeId;
+use meridian_storage::mvcc::AttemptId;
+use meridian_storage::{Key, Span};
+use smallvec::SmallVec;
+
+use crate::api::{
+    Expect, Get, Got, Isolation, KvError, KvTxn, LockStrength, LockWait, Locking, Page, Savepoint, Scan, TxnOptions, TxnStats,
+};
+use crate::attempt;
+use crate::node::Config;
+use crate::request::Header;
+use crate::router::{Route, Router};
+use buffer::WriteBuffer;
+use reads::ReadSet;
+pub(crate) use registry::{Live, Registry};
+
+/// What all transactions of a gateway share.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub router: Arc<Router>,
+    pub clock: Clock,
+    pub config: Config,
+    pub counter: AtomicU32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Only `rollback` and `restart` are allowed.
+    Failed,
+    Done,
+}
+
+/// A transaction.
+pub(crate) struct Txn {
+    gateway: Arc<Gateway>,
+    options: TxnOptions,
+    /// Begun first; kept over restarts, so that a victim of a deadlock does not stay the youngest.
+    started: Timestamp,
+    attempt: AttemptId,
+    restarts: u32,
+    read_ts: Timestamp,
+    buffer: WriteBuffer,
+    reads: ReadSet,
+    /// Where locks may be held: the spans of ranges that were asked for one.
+    locked: Vec<Span>,
+    live: Option<Arc<Live>>,
+    /// C10: the newest version looked at, tombstones and filtered rows included.
+    seen: Timestamp,
+    /// A commit below this would be pushed, as leaseholders said when they gave a lock.
+    hint: Timestamp,
+    state: State,
+    stats: TxnStats,
+    touched: SmallVec<[RangeId; 8]>,
+}
+
+impl Txn {
+    pub fn begin(gateway: Arc<Gateway>, options: TxnOptions) -> Self {
+        let now = gateway.clock.now().latest;
+        let attempt = next_attempt(&gateway, now);
+        Txn {
+            read_ts: options.as_of.unwrap_or(now),
+            started: now,
+            attempt,
+            restarts: 0,
+            buffer: WriteBuffer::default(),
+            reads: ReadSet::default(),
+            locked: Vec::new(),
+            live: None,
+            seen: Timestamp::ZERO,
+            hint: Timestamp::ZERO,
+            state: State::Open,
+            stats: TxnStats::default(),
+            touched: SmallVec::new(),
+            options,
+            gateway,
+        }
+    }
+
+    fn header(&self) -> Header {
+        Header { attempt: self.attempt, read_ts: self.read_ts }
+    }
+
+    fn strict(&self) -> bool {
+        self.options.isolation == Isolation::Serializable
+    }
+
+    /// Whether reads are recorded at all: nothing is ever validated in a transaction that cannot write, or at the weaker levels.
+    fn records_reads(&self) -> bool {
+        self.strict() && !self.options.read_only && self.options.as_of.is_none()
+    }
+
+    /// C9: from the second restart on a strict transaction locks what it reads.
+    fn forced_lock(&self) -> Option<Locking> {
+        (self.restarts >= 2 && self.records_reads()).then_some(Locking { strength: LockStrength::NoKeyUpdate, wait: LockWait::Block(None) })
+    }
+
+    fn check_open(&self) -> Result<(), KvError> {
+        match self.state {
+            State::Open => Ok(()),
+            _ => Err(KvError::Internal("the transaction is over or has failed; only rollback is possible".into())),
+        }
+    }
+
+    fn check_lock(&self, lock: Option<&Locking>) -> Result<(), KvError> {
+        if lock.is_some() && self.options.as_of.is_some() { Err(KvError::ReadOnly) } else { Ok(()) }
+    }
+
+    /// After this others may have to wait for this attempt, and can ask whether it lives.
+    fn enter(&mut self) {
+        if self.live.is_none() {
+            self.live = Some(self.gateway.router.registry.enter(self.attempt));
+        }
+    }
+
+    /// Remembers that locks may be held in a range.
+    fn may_hold_locks(&mut self, route: &Route) {
+        if !self.locked.iter().any(|s| s.covers(&route.span)) {
+            self.locked.push(route.span.clone());
+        }
+    }
+
+    fn count(&mut self, route: &Route) {
+        if route.is_local() {
+            self.stats.local_batches += 1;
+        } else {
+            self.stats.remote_batches += 1;
+        }
+        if !self.touched.contains(&route.range) {
+            self.touched.push(route.range);
+            self.stats.ranges = self.touched.len() as u64;
+        }
+    }
+
+    /// Runs something that may wait for other transactions, until it is through or this one must give up.
+    async fn guarded<T>(&self, future: impl Future<Output = Result<T, KvError>>) -> Result<T, KvError> {
+        let Some(live) = &self.live else { return future.await };
+        let outcome = tokio::select! {
+            biased;
+            error = live.condemned() => Err(error),
+            outcome = future => outcome,
+        };
+        self.gateway.router.registry.goes_on(self.attempt);
+        outcome
+    }
+
+    /// Marks the transaction failed unless the error is one that it survives.
+    fn settle<T>(&mut self, outcome: Result<T, KvError>) -> Result<T, KvError> {
+        if let Err(error) = &outcome
+            && !matches!(
+                error,
+                KvError::LockNotAvailable { .. }
+                    | KvError::LockTimeout { .. }
+                    | KvError::KeyExists { .. }
+                    | KvError::Program(_)
+                    | KvError::ReadOnly
+            )
+        {
+            self.state = State::Failed;
+        }
+        outcome
+    }
+
+    fn write(&mut self, key: Key, value: Option<Bytes>, expect: Expect) -> Result<(), KvError> {
+        self.check_open()?;
+        if self.options.read_only || self.options.as_of.is_some() {
+            return Err(KvError::ReadOnly);
+        }
+        if expect == Expect::Absent && !self.buffer.writes(&key) && self.reads.point(&key).is_some_and(|p| p.locked && p.live) {
+            return Err(KvError::KeyExists { key });
+        }
+        if self.buffer.bytes() > self.gateway.config.buffer_bytes_max {
+            return Err(KvError::LimitExceeded(format!(
+                "the transaction has written more than {} MiB; split it into smaller ones",
+                self.gateway.config.buffer_bytes_max >> 20
+            )));
+        }
+        self.buffer.write(key, value, expect)
+    }
+
+    /// Frees all locks of this attempt and lets go of it; intents, if any were laid, are somebody else's care by now.
+    fn let_go(&mut self) {
+        if !self.locked.is_empty() {
+            self.gateway.router.release_locks(self.attempt, std::mem::take(&mut self.locked));
+        }
+        if self.live.take().is_some() {
+            self.gateway.router.registry.leave(self.attempt);
+        }
+    }
+}
+
+fn next_attempt(gateway: &Gateway, started: Timestamp) -> AttemptId {
+    attempt::make(gateway.router.node, started, gateway.counter.fetch_add(1, Ordering::Relaxed))
+}
+
+#[async_trait]
+impl KvTxn for Txn {
+    fn attempt(&self) -> AttemptId {
+        self.attempt
+    }
+
+    fn read_timestamp(&self) -> Timestamp {
+        self.read_ts
+    }
+
+    fn begin_statement(&mut self) {
+        self.buffer.begin_statement();
+        if self.options.isolation == Isolation::ReadCommitted && self.options.as_of.is_none() {
+            self.read_ts = self.gateway.clock.now().latest;
+            self.reads.forget_plain();
+        }
+    }
+
+    async fn get(&mut self, gets: Vec<Get>) -> Result<Vec<Got>, KvError> {
+        self.check_open()?;
+        let outcome = self.fetch_points(gets).await;
+        self.settle(outcome)
+    }
+
+    async fn scan(&mut self, scan: Scan) -> Result<Page, KvError> {
+        self.check_open()?;
+        let outcome = self.fetch_page(scan).await;
+        self.settle(outcome)
+    }
+
+    async fn put(&mut self, key: Key, value: Bytes, expect: Expect) -> Result<(), KvError> {
+        self.write(key, Some(value), expect)
+    }
+
+    async fn delete(&mut self, key: Key) -> Result<(), KvError> {
+        self.write(key, None, Expect::AsRead)
+    }
+
+    fn savepoint(&mut self) -> Savepoint {
+        self.buffer.savepoint()
+    }
+
+    fn rollback_to(&mut self, savepoint: Savepoint) -> Result<(), KvError> {
+        self.buffer.rollback_to(savepoint)
+    }
+
+    async fn commit(&mut self) -> Result<Timestamp, KvError> {
+        self.check_open()?;
+        let outcome = self.commit_now().await;
+        self.state = if outcome.is_ok() { State::Done } else { State::Failed };
+        self.let_go();
+        // T3, C10: an error depends on what was seen, too.
+        let depends_on = match &outcome {
+            Ok(at) if !self.buffer.is_empty() => self.seen.max(*at),
+            _ => self.seen,
+        };
+        self.gateway.clock.wait_until_past(depends_on).await;
+        outcome
+    }
+
+    async fn rollback(&mut self) {
+        if self.state != State::Done {
+            self.state = State::Done;
+            self.let_go();
+        }
+    }
+
+    async fn wait_reply(&mut self) {
+        self.gateway.clock.wait_until_past(self.seen).await;
+    }
+
+    fn restart(&mut self) {
+        self.let_go();
+        let now = self.gateway.clock.now().latest;
+        // C1: a new attempt, a new L. What the earlier attempts saw still counts for the answer (C10).
+        self.attempt = next_attempt(&self.gateway, self.started);
+        self.read_ts = self.options.as_of.unwrap_or(now);
+        self.restarts += 1;
+        self.buffer = WriteBuffer::default();
+        self.reads = ReadSet::default();
+        self.hint = Timestamp::ZERO;
+        self.state = State::Open;
+    }
+
+    fn has_writes(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    fn stats(&self) -> TxnStats {
+        self.stats
+    }
+}
+
+impl Drop for Txn {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}

@@ -1,0 +1,388 @@
+//! One served range: its latches, locks, timestamp cache and closed timestamp, and the way a command goes from evaluation to applied.
+//!
+//! All of it sits under one short mutex that is never held over an await or a disk write. The order that makes C2 hold:
+//!
+//! ```text
+//!   read    mutex { serving? span? no write latch there? raise timestamp cache }   then look at intents, then at versions
+//!   write   mutex { serving? span? latch keys, floor = timestamp cache + 1 }       then look at intents and versions, propose, apply,
+//!           and only then drop the latches
+//! ```
+//! A read that got in first has raised the cache, so the write lands above it. A read that comes later meets the latch and waits for the write to be
+//! applied. Intents are looked at before versions, because resolution turns the one into the other in one step: a
+//! reader may see both, never neither.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use futures::future::BoxFuture;
+use meridian_clock::{TaskGroup, Timestamp};
+use meridian_replication::api::{Applied, Lease, NotLeaseholder, ProposeError, RangeId, RangeReplica, Term};
+use meridian_storage::mvcc::{AttemptId, Intent};
+use meridian_storage::{Key, Span};
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::oneshot;
+
+use super::latches::{LatchId, LatchSpec, Latches};
+use super::locks::{LockTable, Queued};
+use super::tscache::TimestampCache;
+use crate::api::{KvError, LockWait};
+use crate::request::{Refusal, storage_error};
+
+/// Why a request cannot go on now.
+#[derive(Debug)]
+pub enum Blocked {
+    /// Another request is being evaluated or applied there.
+    Latch(oneshot::Receiver<()>),
+    /// Somebody holds the row.
+    Lock { key: Key, queued: Queued, wait: LockWait },
+    /// A foreign intent. `push_to`: a reader would be content if it moved above this.
+    Intent { key: Key, intent: Box<Intent>, push_to: Option<Timestamp> },
+    /// The lease does not reach that far yet (L1): it will in a moment, if it is ours at all.
+    Lease,
+    /// Not here, or not at all.
+    Refused(Box<Refusal>),
+}
+
+impl From<Refusal> for Blocked {
+    fn from(refusal: Refusal) -> Self {
+        Blocked::Refused(Box::new(refusal))
+    }
+}
+
+impl From<KvError> for Blocked {
+    fn from(error: KvError) -> Self {
+        Blocked::Refused(Box::new(Refusal::Kv(error)))
+    }
+}
+
+impl From<meridian_storage::StorageError> for Blocked {
+    fn from(error: meridian_storage::StorageError) -> Self {
+        storage_error(error).into()
+    }
+}
+
+/// What the mutex guards.
+#[derive(Debug)]
+pub struct Inner {
+    /// The keys served.
+    pub span: Span,
+    /// The lease is gone or being handed over: nothing is served any more.
+    pub ended: bool,
+    /// In-flight evaluations.
+    pub latches: Latches,
+    /// Row locks.
+    pub locks: LockTable,
+    /// What has been read.
+    pub tscache: TimestampCache,
+    /// Nothing will be written at or below this any more.
+    pub closed: Timestamp,
+    /// Timestamps of writes that are evaluated but not yet in the log: `closed` stays below them.
+    in_flight: BTreeMap<Timestamp, u32>,
+    /// Who waits for the intent on a key to be resolved.
+    intent_waits: BTreeMap<Key, Vec<oneshot::Sender<()>>>,
+    /// Ranges split off while latches were held: those latches are held there too.
+    children: Vec<Weak<RangeState>>,
+}
+
+/// One range as its leaseholder serves it. A new lease is a new `RangeState`.
+#[derive(Debug)]
+pub struct RangeState {
+    /// The range.
+    pub id: RangeId,
+    /// Its replica here.
+    pub replica: Arc<dyn RangeReplica>,
+    /// The term whose lease this state belongs to.
+    pub term: Term,
+    inner: Mutex<Inner>,
+}
+
+impl RangeState {
+    /// The state of a lease that begins.
+    pub fn new(replica: Arc<dyn RangeReplica>, term: Term, tscache: TimestampCache, locks: LockTable) -> Arc<Self> {
+        let span = replica.descriptor().span.clone();
+        Arc::new(RangeState {
+            id: replica.range_id(),
+            term,
+            inner: Mutex::new(Inner {
+                span,
+                ended: false,
+                latches: Latches::default(),
+                locks,
+                tscache,
+                closed: replica.closed_timestamp(),
+                in_flight: BTreeMap::new(),
+                intent_waits: BTreeMap::new(),
+                children: Vec::new(),
+            }),
+            replica,
+        })
+    }
+
+    /// The mutex. Keep it short; no disk, no await.
+    pub fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock()
+    }
+
+    /// The lease, if it covers `ts` (L1).
+    pub fn lease_at(&self, ts: Timestamp) -> Result<Lease, Blocked> {
+        let lease = self.replica.lease().map_err(|e| Blocked::from(Refusal::NotLeaseholder(e)))?;
+        if lease.term != self.term {
+            return Err(self.not_serving());
+        }
+        if ts >= lease.expiration {
+            return Err(Blocked::Lease);
+        }
+        Ok(lease)
+    }
+
+    /// "Not here."
+    pub fn not_serving(&self) -> Blocked {
+        let leader = self.replica.lease().err().and_then(|e| e.leader);
+        Refusal::NotLeaseholder(NotLeaseholder { range: self.id, leader }).into()
+    }
+
+    /// "Not these keys."
+    pub fn mismatch(&self) -> Blocked {
+        Refusal::Mismatch(vec![(*self.replica.descriptor()).clone()]).into()
+    }
+
+    /// Whether `key` is served here now.
+    pub fn admit(&self, inner: &Inner, key: &[u8]) -> Result<(), Blocked> {
+        if inner.ended {
+            return Err(self.not_serving());
+        }
+        if !inner.span.contains(key) {
+            return Err(self.mismatch());
+        }
+        Ok(())
+    }
+
+    /// Whether all of `span` is served here now.
+    pub fn admit_span(&self, inner: &Inner, span: &Span) -> Result<(), Blocked> {
+        if inner.ended {
+            return Err(self.not_serving());
+        }
+        if !inner.span.covers(span) {
+            return Err(self.mismatch());
+        }
+        Ok(())
+    }
+
+    /// Takes latches, all or none.
+    pub fn latch(self: &Arc<Self>, inner: &mut Inner, id: LatchId, spec: LatchSpec) -> Result<LatchGuard, Blocked> {
+        match inner.latches.acquire(id, spec) {
+            Ok(()) => Ok(LatchGuard { state: self.clone(), id, flight: None }),
+            Err(other) => Err(Blocked::Latch(inner.latches.wait(other))),
+        }
+    }
+
+    /// Stops serving: everybody who waits here is sent away.
+    pub fn end(&self) {
+        let mut inner = self.lock();
+        inner.ended = true;
+        inner.latches.wake_all();
+        inner.locks.end();
+        inner.intent_waits.clear();
+    }
+
+    /// Registers as waiting for the intent on `key`.
+    pub fn wait_for_intent(&self, key: &Key) -> oneshot::Receiver<()> {
+        let (wake, woken) = oneshot::channel();
+        let mut inner = self.lock();
+        if !inner.ended {
+            let waiters = inner.intent_waits.entry(key.clone()).or_default();
+            waiters.retain(|w| !w.is_closed());
+            waiters.push(wake);
+        }
+        woken
+    }
+
+    /// The intents on `keys` are gone; `attempt` is over and needs no lock here any more.
+    pub fn resolved(&self, keys: &[Key], attempt: Option<AttemptId>) {
+        let mut inner = self.lock();
+        if !inner.intent_waits.is_empty() {
+            for key in keys {
+                for waiter in inner.intent_waits.remove(key).unwrap_or_default() {
+                    let _ = waiter.send(());
+                }
+            }
+        }
+        if let Some(attempt) = attempt {
+            inner.locks.release_all(attempt);
+        }
+    }
+
+    /// Frees the locks of an attempt, here and in what was split off since.
+    pub fn release(&self, attempt: AttemptId, waits_too: bool) {
+        let mut inner = self.lock();
+        inner.locks.release_all(attempt);
+        if waits_too {
+            inner.locks.leave_all(attempt);
+        }
+    }
+
+    /// The closed timestamp that a command proposed now may carry, given the target.
+    pub fn close(&self, target: Timestamp) -> Timestamp {
+        let mut inner = self.lock();
+        let bound = inner.in_flight.first_key_value().map_or(Timestamp::MAX, |(ts, _)| ts.prev());
+        inner.closed = inner.closed.max(target.min(bound));
+        inner.closed
+    }
+
+    /// The right side of a split: its locks, reads and in-flight latches leave (or, for latches, stay in both).
+    pub fn split_off(self: &Arc<Self>, right: Arc<dyn RangeReplica>) -> Arc<RangeState> {
+        let span = right.descriptor().span.clone();
+        let mut inner = self.lock();
+        let locks = inner.locks.split_off(&span);
+        let state = RangeState::new(right, Term(0), inner.tscache.clone(), locks);
+        {
+            let mut other = state.lock();
+            other.span = span.clone();
+            other.latches = inner.latches.copy_for(&span);
+            other.closed = inner.closed;
+        }
+        if !state.lock().latches.is_empty() {
+            inner.children.push(Arc::downgrade(&state));
+        }
+        inner.intent_waits.split_off(&span.start);
+        inner.span.end = inner.span.end.clone().min(span.start.clone());
+        state
+    }
+
+    /// Makes the state of a split-off range that of its first lease.
+    pub fn adopt(self: &Arc<Self>, term: Term, low_water: Timestamp) -> Arc<RangeState> {
+        let mut inner = self.lock();
+        let mut tscache = inner.tscache.clone();
+        tscache.raise_low(low_water);
+        let locks = std::mem::take(&mut inner.locks);
+        let state = RangeState::new(self.replica.clone(), term, tscache, locks);
+        {
+            let mut other = state.lock();
+            other.latches = inner.latches.copy_for(&inner.span);
+            other.closed = other.closed.max(inner.closed);
+        }
+        inner.children.push(Arc::downgrade(&state));
+        inner.ended = true;
+        state
+    }
+
+    fn release_latch(&self, id: LatchId, flight: Option<Timestamp>) {
+        let children = {
+            let mut inner = self.lock();
+            inner.latches.release(id);
+            if let Some(ts) = flight {
+                inner.land(ts);
+            }
+            if inner.children.is_empty() { Vec::new() } else { inner.children.clone() }
+        };
+        for child in children.iter().filter_map(Weak::upgrade) {
+            child.release_latch(id, None);
+        }
+    }
+}
+
+impl Inner {
+    /// Fixes a lower bound for the timestamp of a write being evaluated: `closed` stays below it until it is in the log.
+    pub fn take_off(&mut self, guard: &mut LatchGuard, ts: Timestamp) {
+        *self.in_flight.entry(ts).or_insert(0) += 1;
+        guard.flight = Some(ts);
+    }
+
+    fn land(&mut self, ts: Timestamp) {
+        if let Some(count) = self.in_flight.get_mut(&ts) {
+            *count -= 1;
+            if *count == 0 {
+                self.in_flight.remove(&ts);
+            }
+        }
+    }
+}
+
+/// Latches held; dropping releases them.
+#[derive(Debug)]
+pub struct LatchGuard {
+    state: Arc<RangeState>,
+    id: LatchId,
+    flight: Option<Timestamp>,
+}
+
+impl LatchGuard {
+    /// The command is in the log's queue: `closed` may pass its timestamp in later commands.
+    pub fn landed(&mut self) {
+        if let Some(ts) = self.flight.take() {
+            self.state.lock().land(ts);
+        }
+    }
+}
+
+impl Drop for LatchGuard {
+    fn drop(&mut self) {
+        self.state.release_latch(self.id, self.flight.take());
+    }
+}
+
+/// What happens once a command is applied.
+#[derive(Debug, Default)]
+pub struct After {
+    /// Intents that are gone or moved: who waits for them looks again.
+    pub resolved: Vec<Key>,
+    /// An attempt that is over: its locks here go.
+    pub over: Option<AttemptId>,
+}
+
+/// A command on its way. If its caller goes away the latches stay until the outcome is known, or a reader could look
+/// where something is about to appear.
+pub struct OnItsWay {
+    future: Option<BoxFuture<'static, Result<Applied, ProposeError>>>,
+    latches: Option<LatchGuard>,
+    after: After,
+    tasks: TaskGroup,
+}
+
+impl OnItsWay {
+    /// Watches over a proposal.
+    pub fn new(future: BoxFuture<'static, Result<Applied, ProposeError>>, latches: LatchGuard, after: After, tasks: TaskGroup) -> Self {
+        OnItsWay { future: Some(future), latches: Some(latches), after, tasks }
+    }
+
+    /// Waits until it is applied, then does what comes after and drops the latches.
+    pub async fn applied(mut self) -> Result<(), Refusal> {
+        let Some(future) = self.future.as_mut() else { return Ok(()) };
+        let outcome = future.await;
+        self.future = None;
+        match self.latches.take() {
+            Some(latches) => conclude(latches, std::mem::take(&mut self.after), outcome),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for OnItsWay {
+    fn drop(&mut self) {
+        if let (Some(future), Some(latches)) = (self.future.take(), self.latches.take()) {
+            let after = std::mem::take(&mut self.after);
+            if tokio::runtime::Handle::try_current().is_ok() {
+                self.tasks.spawn(async move {
+                    let _ = conclude(latches, after, future.await);
+                });
+            }
+        }
+    }
+}
+
+fn conclude(latches: LatchGuard, after: After, outcome: Result<Applied, ProposeError>) -> Result<(), Refusal> {
+    match outcome {
+        Ok(_) => {
+            latches.state.resolved(&after.resolved, after.over);
+            Ok(())
+        }
+        Err(ProposeError::NotLeaseholder(e)) => Err(Refusal::NotLeaseholder(e)),
+        Err(ProposeError::Ambiguous(range)) => {
+            // Until the next lease begins (when it is decided) nobody may look at what this command might still change.
+            latches.state.end();
+            Err(Refusal::Ambiguous(format!("{range}: leadership changed while a command was on its way")))
+        }
+        Err(ProposeError::Overloaded(range)) => Err(KvError::Overloaded(format!("{range}: too many proposals in flight")).into()),
+        Err(ProposeError::Storage(e)) => Err(e.into()),
+    }
+}

@@ -1,0 +1,485 @@
+//! Reads at the leaseholder: points, scans, locking reads, validation (T2, C2, C3).
+//!
+//! Evaluation is synchronous: it either answers or says what is in the way ([`Blocked`]); the shell in `mod.rs` waits and comes again.
+
+use bytes::{Bytes, BytesMut};
+use meridian_clock::Timestamp;
+use meridian_storage::mvcc::{self, AttemptId, Direction, Intent, VersionRef};
+use meridian_storage::{Key, Reader, Span};
+use std::sync::Arc;
+
+use super::Leaseholders;
+use super::latches::LatchSpec;
+use super::locks::Acquired;
+use super::range::{Blocked, Inner, RangeState};
+use crate::api::{Columns, KvError, LockWait, Locking, Program};
+use crate::digest::{self, Hasher};
+use crate::request::{Header, LockedRow, PointGet, PointReply, RangeScan, Reads, ScanReply, SpanRead};
+
+/// A stretch ends after this many rows looked at, however few came out, so that one request never keeps a worker for long.
+const VISITS_MAX: usize = 100_000;
+
+/// What a locking scan does with a row that came out.
+enum Verdict {
+    Take,
+    Skip,
+    Stop,
+}
+
+/// What a stretch of a scan gave.
+struct Stretch {
+    rows: Vec<(Key, Bytes)>,
+    digest: digest::Digest,
+    newest: Timestamp,
+    resume: Option<Span>,
+}
+
+impl Leaseholders {
+    /// A plain point read at the header's snapshot.
+    pub(super) fn try_get(&self, state: &Arc<RangeState>, header: &Header, key: &Key) -> Result<PointReply, Blocked> {
+        state.lease_at(header.read_ts)?;
+        {
+            let mut inner = state.lock();
+            state.admit(&inner, key)?;
+            if let Some(id) = inner.latches.writer_of(key) {
+                return Err(Blocked::Latch(inner.latches.wait(id)));
+            }
+            // C2: from here on nothing lands at or below read_ts; so what follows may look in peace.
+            inner.tscache.raise_point(key, header.read_ts, header.attempt);
+        }
+        let reader = self.reader();
+        if let Some(intent) = mvcc::intent(reader, key)?
+            && intent.attempt != header.attempt
+            && intent.ts <= header.read_ts
+        {
+            return Err(Blocked::Intent { key: key.clone(), intent: Box::new(intent), push_to: Some(header.read_ts) });
+        }
+        let version = mvcc::get(reader, key, header.read_ts)?;
+        Ok(reply(version, Timestamp::ZERO))
+    }
+
+    /// A locking point read: the newest version, under its lock.
+    pub(super) fn try_lock_get(
+        &self,
+        state: &Arc<RangeState>,
+        header: &Header,
+        get: &PointGet,
+        lock: Locking,
+    ) -> Result<PointReply, Blocked> {
+        state.lease_at(header.read_ts)?;
+        let key = &get.key;
+        let floor = {
+            let mut inner = state.lock();
+            state.admit(&inner, key)?;
+            if let Some(id) = inner.latches.writer_of(key) {
+                return Err(Blocked::Latch(inner.latches.wait(id)));
+            }
+            if !take_lock(&mut inner, key, header.attempt, lock)? {
+                return Ok(PointReply { value: None, version: None, hint: Timestamp::ZERO, skipped: true });
+            }
+            inner.tscache.floor(key, header.attempt).max(inner.closed.next())
+        };
+        let reader = self.reader();
+        if let Some(intent) = mvcc::intent(reader, key)?
+            && intent.attempt != header.attempt
+        {
+            return match lock.wait {
+                LockWait::Block(_) => Err(Blocked::Intent { key: key.clone(), intent: Box::new(intent), push_to: None }),
+                LockWait::NoWait => Err(KvError::LockNotAvailable { key: key.clone() }.into()),
+                LockWait::SkipLocked => Ok(PointReply { value: None, version: None, hint: Timestamp::ZERO, skipped: true }),
+            };
+        }
+        let newest = mvcc::get(reader, key, Timestamp::MAX)?;
+        let hint = newest.as_ref().map_or(floor, |v| floor.max(v.ts.next()));
+        Ok(reply(newest, hint))
+    }
+
+    /// A plain scan of one range's part.
+    pub(super) fn try_scan(&self, state: &Arc<RangeState>, header: &Header, scan: &RangeScan) -> Result<ScanReply, Blocked> {
+        state.lease_at(header.read_ts)?;
+        let at = header.read_ts;
+        // A scan with a row limit mostly stops early: it latches, reads, and closes the past of what it covered only. Without a limit the whole
+        // span is closed first, which needs no latch.
+        let bounded = scan.limit_rows > 0;
+        let latch = {
+            let mut inner = state.lock();
+            state.admit_span(&inner, &scan.span)?;
+            if bounded {
+                Some(state.latch(&mut inner, self.next_id(), LatchSpec { writes: Vec::new(), reads: vec![scan.span.clone()] })?)
+            } else {
+                if let Some(id) = inner.latches.writer_in(&scan.span) {
+                    return Err(Blocked::Latch(inner.latches.wait(id)));
+                }
+                inner.tscache.raise_span(&scan.span, at, header.attempt);
+                None
+            }
+        };
+        let reader = self.reader();
+        let in_the_way = first_intent(reader, &scan.span, scan.direction, header.attempt, at)?;
+        let program = self.program(scan.program.as_ref())?;
+        let stretch = run(reader, scan, at, VISITS_MAX, program, &mut |_, _| Verdict::Take)?;
+        let covered = covered(&scan.span, scan.direction, stretch.resume.as_ref());
+        if let Some((key, intent)) = in_the_way
+            && covered.contains(&key)
+        {
+            return Err(Blocked::Intent { key, intent: Box::new(intent), push_to: Some(at) });
+        }
+        if latch.is_some() {
+            let mut inner = state.lock();
+            state.admit_span(&inner, &scan.span)?;
+            inner.tscache.raise_span(&covered, at, header.attempt);
+        }
+        Ok(scan_reply(stretch, at, Vec::new(), Timestamp::ZERO))
+    }
+
+    /// A locking scan: locks every row that comes out and reads the newest state, kept still by a latch while it looks.
+    pub(super) fn try_lock_scan(
+        &self,
+        state: &Arc<RangeState>,
+        header: &Header,
+        scan: &RangeScan,
+        lock: Locking,
+    ) -> Result<ScanReply, Blocked> {
+        state.lease_at(header.read_ts)?;
+        let _latch = {
+            let mut inner = state.lock();
+            state.admit_span(&inner, &scan.span)?;
+            state.latch(&mut inner, self.next_id(), LatchSpec { writes: Vec::new(), reads: vec![scan.span.clone()] })?
+        };
+        let reader = self.reader();
+        let in_the_way = match lock.wait {
+            LockWait::SkipLocked => None,
+            _ => first_intent(reader, &scan.span, scan.direction, header.attempt, Timestamp::MAX)?,
+        };
+        let program = self.program(scan.program.as_ref())?;
+        let mut locked = Vec::new();
+        let mut stopped: Option<Blocked> = None;
+        let stretch = run(reader, scan, Timestamp::MAX, VISITS_MAX, program, &mut |key, version| {
+            let key = Key::copy_from_slice(key);
+            if lock.wait == LockWait::SkipLocked && mvcc::intent(reader, &key).is_ok_and(|i| i.is_some_and(|i| i.attempt != header.attempt))
+            {
+                return Verdict::Skip;
+            }
+            let taken = take_lock(&mut state.lock(), &key, header.attempt, lock);
+            match taken {
+                Ok(true) => {
+                    let mut hasher = Hasher::default();
+                    hasher.bytes(version.value.unwrap_or_default());
+                    locked.push(LockedRow { key, version: (version.ts, version.writer), digest: hasher.finish() });
+                    Verdict::Take
+                }
+                Ok(false) => Verdict::Skip,
+                Err(blocked) => {
+                    stopped = Some(blocked);
+                    Verdict::Stop
+                }
+            }
+        })?;
+        let covered = covered(&scan.span, scan.direction, stretch.resume.as_ref());
+        // An intent stands before a lock that is waited for further on, and the wait for the lock keeps its place in the queue.
+        if let Some(blocked) = stopped {
+            return Err(blocked);
+        }
+        if let Some((key, intent)) = in_the_way
+            && covered.contains(&key)
+        {
+            return match lock.wait {
+                LockWait::NoWait => Err(KvError::LockNotAvailable { key }.into()),
+                _ => Err(Blocked::Intent { key, intent: Box::new(intent), push_to: None }),
+            };
+        }
+        let valid_at = header.read_ts.max(stretch.newest);
+        state.lease_at(valid_at)?;
+        let hint = {
+            let mut inner = state.lock();
+            state.admit_span(&inner, &scan.span)?;
+            inner.tscache.raise_span(&covered, valid_at, header.attempt);
+            let closed = inner.closed.next();
+            locked
+                .iter()
+                .map(|row| inner.tscache.floor(&row.key, header.attempt).max(row.version.0.next()))
+                .max()
+                .map_or(Timestamp::ZERO, |h| h.max(closed))
+        };
+        Ok(scan_reply(stretch, valid_at, locked, hint))
+    }
+
+    /// C3: do these reads still hold at `at`? Raises the timestamp cache first (C2), then compares by version, and by value where the version is another.
+    /// Answers the newest version compared.
+    pub(super) fn try_validate(
+        &self,
+        state: &Arc<RangeState>,
+        header: &Header,
+        reads: &Reads,
+        at: Timestamp,
+    ) -> Result<Timestamp, Blocked> {
+        state.lease_at(at)?;
+        {
+            let mut inner = state.lock();
+            for point in &reads.points {
+                state.admit(&inner, &point.key)?;
+                if let Some(id) = inner.latches.writer_of(&point.key) {
+                    return Err(Blocked::Latch(inner.latches.wait(id)));
+                }
+            }
+            for read in &reads.spans {
+                state.admit_span(&inner, &read.span)?;
+                if let Some(id) = inner.latches.writer_in(&read.span) {
+                    return Err(Blocked::Latch(inner.latches.wait(id)));
+                }
+            }
+            raise(&mut inner, reads, at, header.attempt);
+        }
+        self.still_valid(header, reads, at)
+    }
+
+    /// The comparison itself. The caller has made sure that nothing lands at or below `at` meanwhile.
+    pub(super) fn still_valid(&self, header: &Header, reads: &Reads, at: Timestamp) -> Result<Timestamp, Blocked> {
+        let reader = self.reader();
+        let mut newest = Timestamp::ZERO;
+        for point in reads.points.iter().filter(|p| p.valid_at < at) {
+            let key = &point.key;
+            if let Some(intent) = mvcc::intent(reader, key)?
+                && intent.attempt != header.attempt
+                && intent.ts <= at
+            {
+                return Err(Blocked::Intent { key: key.clone(), intent: Box::new(intent), push_to: Some(at) });
+            }
+            let now = mvcc::get(reader, key, at)?;
+            if let Some(v) = &now {
+                newest = newest.max(v.ts);
+            }
+            if now.as_ref().map(|v| (v.ts, v.writer)) == point.version {
+                continue;
+            }
+            let value = now.as_ref().and_then(|v| v.value.as_ref());
+            if digest::point(value, &point.columns) != point.digest {
+                return Err(changed(key, now.map(|v| v.writer)));
+            }
+        }
+        for read in reads.spans.iter().filter(|s| s.valid_at < at) {
+            newest = newest.max(self.span_valid(reader, header, read, at)?);
+        }
+        Ok(newest)
+    }
+
+    fn span_valid(&self, reader: &dyn Reader, header: &Header, read: &SpanRead, at: Timestamp) -> Result<Timestamp, Blocked> {
+        if let Some((key, intent)) = first_intent(reader, &read.span, Direction::Forward, header.attempt, at)? {
+            return Err(Blocked::Intent { key, intent: Box::new(intent), push_to: Some(at) });
+        }
+        if mvcc::newest_above(reader, &read.span, read.valid_at)?.is_none() {
+            return Ok(Timestamp::ZERO);
+        }
+        let scan = RangeScan {
+            span: read.span.clone(),
+            direction: read.direction,
+            columns: read.columns.clone(),
+            limit_rows: 0,
+            limit_bytes: u64::MAX,
+            program: read.program.clone(),
+            lock: None,
+        };
+        let program = self.program(read.program.as_ref())?;
+        let stretch = run(reader, &scan, at, usize::MAX, program, &mut |_, _| Verdict::Take)?;
+        if stretch.digest != read.digest { Err(changed(&read.span.start, None)) } else { Ok(stretch.newest) }
+    }
+
+    fn program(&self, program: Option<&Bytes>) -> Result<Option<Box<dyn Program>>, KvError> {
+        let Some(program) = program else { return Ok(None) };
+        self.start_program(program).map(Some)
+    }
+}
+
+/// Raises the timestamp cache for every read up to `at`.
+pub(super) fn raise(inner: &mut Inner, reads: &Reads, at: Timestamp, attempt: AttemptId) {
+    for point in &reads.points {
+        inner.tscache.raise_point(&point.key, at, attempt);
+    }
+    for read in &reads.spans {
+        inner.tscache.raise_span(&read.span, at, attempt);
+    }
+}
+
+fn changed(key: &Key, other: Option<AttemptId>) -> Blocked {
+    KvError::Retry { reason: "what this transaction read was changed by a concurrent transaction".into(), key: key.clone(), other }.into()
+}
+
+/// Takes a row lock. `false`: skipped.
+pub(super) fn take_lock(inner: &mut Inner, key: &Key, attempt: AttemptId, lock: Locking) -> Result<bool, Blocked> {
+    match inner.locks.acquire(key, attempt, lock.strength, matches!(lock.wait, LockWait::Block(_))) {
+        Acquired::Granted => Ok(true),
+        Acquired::Queued(queued) => Err(Blocked::Lock { key: key.clone(), queued, wait: lock.wait }),
+        Acquired::Conflict(_) if lock.wait == LockWait::SkipLocked => Ok(false),
+        Acquired::Conflict(_) => Err(KvError::LockNotAvailable { key: key.clone() }.into()),
+        Acquired::TooMany(what) => Err(KvError::LimitExceeded(format!("too many {what}")).into()),
+    }
+}
+
+fn reply(version: Option<mvcc::Version>, hint: Timestamp) -> PointReply {
+    match version {
+        Some(v) => PointReply { version: Some((v.ts, v.writer)), value: v.value, hint, skipped: false },
+        None => PointReply { value: None, version: None, hint, skipped: false },
+    }
+}
+
+fn scan_reply(stretch: Stretch, valid_at: Timestamp, locked: Vec<LockedRow>, hint: Timestamp) -> ScanReply {
+    ScanReply { rows: stretch.rows, resume: stretch.resume, digest: stretch.digest, newest: stretch.newest, valid_at, locked, hint }
+}
+
+/// The part of `span` that was read, given what is left.
+pub(crate) fn covered(span: &Span, direction: Direction, resume: Option<&Span>) -> Span {
+    match (resume, direction) {
+        (None, _) => span.clone(),
+        (Some(left), Direction::Forward) => Span { start: span.start.clone(), end: left.start.clone() },
+        (Some(left), Direction::Reverse) => Span { start: left.end.clone(), end: span.end.clone() },
+    }
+}
+
+/// The foreign intent at or below `at` that a scan in `direction` meets first.
+fn first_intent(
+    reader: &dyn Reader,
+    span: &Span,
+    direction: Direction,
+    attempt: AttemptId,
+    at: Timestamp,
+) -> Result<Option<(Key, Intent)>, Blocked> {
+    let mut found = None;
+    mvcc::intents(reader, span, &mut |key, intent| {
+        if intent.attempt == attempt || intent.ts > at {
+            return true;
+        }
+        found = Some((Key::copy_from_slice(key), intent));
+        direction == Direction::Reverse
+    })?;
+    Ok(found)
+}
+
+/// Rows without a program, packed into one buffer: two allocations a page instead of two a row.
+#[derive(Default)]
+struct Packed {
+    bytes: BytesMut,
+    ends: Vec<(usize, usize)>,
+}
+
+impl Packed {
+    fn push(&mut self, key: &[u8], value: &[u8]) {
+        self.bytes.extend_from_slice(key);
+        let key_end = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        self.ends.push((key_end, self.bytes.len()));
+    }
+
+    fn pop(&mut self) {
+        self.ends.pop();
+        self.bytes.truncate(self.ends.last().map_or(0, |e| e.1));
+    }
+
+    fn into_rows(self) -> Vec<(Key, Bytes)> {
+        let bytes = self.bytes.freeze();
+        let mut start = 0;
+        self.ends
+            .into_iter()
+            .map(|(key_end, end)| {
+                let row = (bytes.slice(start..key_end), bytes.slice(key_end..end));
+                start = end;
+                row
+            })
+            .collect()
+    }
+}
+
+/// Reads versions at `at` until a limit, feeds the program, digests what comes out.
+fn run(
+    reader: &dyn Reader,
+    scan: &RangeScan,
+    at: Timestamp,
+    visits_max: usize,
+    mut program: Option<Box<dyn Program>>,
+    verdict: &mut dyn FnMut(&[u8], VersionRef<'_>) -> Verdict,
+) -> Result<Stretch, KvError> {
+    let locking = scan.lock.is_some();
+    let rows_max = if scan.limit_rows == 0 { usize::MAX } else { usize::try_from(scan.limit_rows).unwrap_or(usize::MAX) };
+    let (mut packed, mut out) = (Packed::default(), Vec::new());
+    let (mut hasher, mut newest, mut bytes, mut visits) = (Hasher::default(), Timestamp::ZERO, 0u64, 0usize);
+    let (mut resume, mut failed) = (None, None);
+    mvcc::scan(reader, &scan.span, at, scan.direction, &mut |key, version| {
+        newest = newest.max(version.ts);
+        visits += 1;
+        if let Some(value) = version.value {
+            let before = out.len();
+            match &mut program {
+                Some(program) => {
+                    if let Err(e) = program.row(key, value, &mut out) {
+                        failed = Some(KvError::Program(e));
+                        return false;
+                    }
+                }
+                None => packed.push(key, value),
+            }
+            if locking && (program.is_none() || out.len() > before) {
+                match verdict(key, version) {
+                    Verdict::Take => {}
+                    Verdict::Skip if program.is_some() => {
+                        out.truncate(before);
+                        return true;
+                    }
+                    Verdict::Skip => {
+                        packed.pop();
+                        return true;
+                    }
+                    Verdict::Stop => return false,
+                }
+            }
+            if program.is_none() {
+                bytes += (key.len() + value.len()) as u64;
+                hasher.bytes(key);
+                hasher.row(value, &scan.columns);
+            } else {
+                bytes += hash_output(&mut hasher, &out[before..]);
+            }
+        }
+        if packed.ends.len().max(out.len()) >= rows_max || bytes >= scan.limit_bytes || visits >= visits_max {
+            resume = rest(&scan.span, scan.direction, key);
+            return false;
+        }
+        true
+    })
+    .map_err(crate::request::storage_error)?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let rows = match program {
+        None => packed.into_rows(),
+        Some(mut program) => {
+            let before = out.len();
+            program.finish(&mut out).map_err(KvError::Program)?;
+            hash_output(&mut hasher, &out[before..]);
+            out
+        }
+    };
+    Ok(Stretch { rows, digest: hasher.finish(), newest, resume })
+}
+
+fn hash_output(hasher: &mut Hasher, rows: &[(Key, Bytes)]) -> u64 {
+    let mut bytes = 0;
+    for (key, value) in rows {
+        hasher.bytes(key);
+        hasher.bytes(value);
+        bytes += (key.len() + value.len()) as u64;
+    }
+    bytes
+}
+
+/// What is left of `span` after `key`.
+pub(crate) fn rest(span: &Span, direction: Direction, key: &[u8]) -> Option<Span> {
+    let left = match direction {
+        Direction::Forward => Span { start: Span::point(Key::copy_from_slice(key)).end, end: span.end.clone() },
+        Direction::Reverse => Span { start: span.start.clone(), end: Key::copy_from_slice(key) },
+    };
+    (!left.is_empty()).then_some(left)
+}
+
+/// What the digest of a scan without a program covers, for scans that the coordinator evaluates itself.
+pub(crate) fn raw_columns(columns: &Columns, program: Option<&Bytes>) -> Columns {
+    if program.is_some() { Columns::All } else { columns.clone() }
+}

@@ -1,0 +1,294 @@
+//! Landings at the leaseholder: one-phase commit, intents, resolution (C3, C4, C5, C8).
+
+use std::sync::Arc;
+
+use meridian_clock::Timestamp;
+use meridian_replication::api::Lease;
+use meridian_storage::mvcc::{self, AttemptId, Intent};
+use meridian_storage::{Batch, Key, Span};
+
+use super::Leaseholders;
+use super::latches::LatchSpec;
+use super::range::{After, Blocked, LatchGuard, RangeState};
+use super::read::{raise, take_lock};
+use super::records::record_latch;
+use crate::api::KvError;
+use crate::request::{Header, LANDING_LOCK, Landing, Reads, Response, Write};
+
+/// An evaluated command, its latches held, ready to propose.
+pub(super) struct Evaluated {
+    pub lease: Lease,
+    pub latches: LatchGuard,
+    pub batch: Batch,
+    pub after: After,
+    pub response: Response,
+}
+
+/// The outcome of an evaluation.
+pub(super) enum Outcome {
+    /// To propose.
+    Propose(Box<Evaluated>),
+    /// Nothing to write.
+    Answer(Response),
+}
+
+impl Leaseholders {
+    /// One-phase commit: all writes and the reads to validate here, in one atomic step and one proposal.
+    pub(super) fn try_one_phase(
+        &self,
+        state: &Arc<RangeState>,
+        header: &Header,
+        at: Timestamp,
+        writes: &[Write],
+        reads: &Reads,
+        remote_reads: bool,
+    ) -> Result<Outcome, Blocked> {
+        let attempt = header.attempt;
+        let (lease, latches, floor) = self.begin_landing(state, attempt, at, writes, reads, None)?;
+        let reader = self.reader();
+        let mut need = floor;
+        for write in writes {
+            self.no_foreign_intent(attempt, &write.key)?;
+            match self.check_landing(attempt, at, write)? {
+                // C8: a replay of what has committed already.
+                Checked::Own(committed) => return Ok(Outcome::Answer(Response::Committed(committed))),
+                Checked::Above(newest) => need = need.max(newest),
+            }
+        }
+        if need > at && remote_reads {
+            return Ok(Outcome::Answer(Response::Pushed(need)));
+        }
+        if need >= lease.expiration {
+            return Err(Blocked::Lease);
+        }
+        // C3: with the latches held this is atomic with the landing; C2: the cache goes up in the same step.
+        let compared = self.still_valid(header, reads, need)?;
+        debug_assert!(compared <= need);
+        raise(&mut state.lock(), reads, need, attempt);
+        let mut batch = Batch::new();
+        for write in writes {
+            if mvcc::intent(reader, &write.key)?.is_some() {
+                // An own intent of an earlier round (C9 goes one way only, but a replay may come late).
+                mvcc::delete_intent(&mut batch, &write.key);
+            }
+            mvcc::put_version(&mut batch, &write.key, need, attempt, write.value.as_deref());
+        }
+        let after = After { resolved: Vec::new(), over: Some(attempt) };
+        Ok(Outcome::Propose(Box::new(Evaluated { lease, latches, batch, after, response: Response::Committed(need) })))
+    }
+
+    /// Lays intents; in the anchor's range the staging record goes into the same proposal if nothing was pushed.
+    pub(super) fn try_intents(
+        &self,
+        state: &Arc<RangeState>,
+        header: &Header,
+        at: Timestamp,
+        anchor: &Key,
+        writes: &[Write],
+        stage: Option<&[Key]>,
+    ) -> Result<Outcome, Blocked> {
+        let attempt = header.attempt;
+        let record = stage.map(|_| record_latch(anchor, attempt));
+        let (lease, latches, floor) = self.begin_landing(state, attempt, at, writes, &Reads::default(), record)?;
+        let reader = self.reader();
+        let (mut need, mut highest, mut fresh) = (floor, Timestamp::ZERO, Vec::with_capacity(writes.len()));
+        for write in writes {
+            self.no_foreign_intent(attempt, &write.key)?;
+            // C8: an own intent is left where it is, an own version means committed.
+            if let Some(own) = mvcc::intent(reader, &write.key)? {
+                highest = highest.max(own.ts);
+                continue;
+            }
+            match self.check_landing(attempt, at, write)? {
+                Checked::Own(committed) => highest = highest.max(committed),
+                Checked::Above(newest) => {
+                    need = need.max(newest);
+                    fresh.push(write);
+                }
+            }
+        }
+        if !fresh.is_empty() {
+            highest = highest.max(need);
+        }
+        if need >= lease.expiration {
+            return Err(Blocked::Lease);
+        }
+        let mut batch = Batch::new();
+        for write in fresh {
+            let intent = Intent { attempt, anchor: anchor.clone(), ts: need, value: write.value.clone() };
+            mvcc::put_intent(&mut batch, &write.key, &intent);
+        }
+        let mut response = if highest > at { Response::Pushed(highest) } else { Response::Landed };
+        if let (Some(keys), Response::Landed) = (stage, &response) {
+            match self.stage_record(attempt, anchor, at, keys)? {
+                Ok(bytes) => mvcc::put_record(&mut batch, anchor, attempt, &bytes),
+                Err(other) => response = other,
+            }
+        }
+        if batch.is_empty() {
+            return Ok(Outcome::Answer(response));
+        }
+        Ok(Outcome::Propose(Box::new(Evaluated { lease, latches, batch, after: After::default(), response })))
+    }
+
+    /// Turns intents of `target` into versions at `at`, or removes them.
+    pub(super) fn try_resolve(
+        &self,
+        state: &Arc<RangeState>,
+        target: AttemptId,
+        at: Option<Timestamp>,
+        keys: &[Key],
+    ) -> Result<Outcome, Blocked> {
+        let lease = state.lease_at(Timestamp::ZERO)?;
+        let latches = self.latch_keys(state, keys.iter().cloned())?;
+        let mut batch = Batch::new();
+        self.resolve_into(&mut batch, target, at, keys)?;
+        if batch.is_empty() {
+            state.resolved(keys, Some(target));
+            return Ok(Outcome::Answer(Response::Done));
+        }
+        let after = After { resolved: keys.to_vec(), over: Some(target) };
+        Ok(Outcome::Propose(Box::new(Evaluated { lease, latches, batch, after, response: Response::Done })))
+    }
+
+    pub(super) fn resolve_into(&self, batch: &mut Batch, target: AttemptId, at: Option<Timestamp>, keys: &[Key]) -> Result<(), Blocked> {
+        let reader = self.reader();
+        for key in keys {
+            let Some(intent) = mvcc::intent(reader, key)?.filter(|i| i.attempt == target) else { continue };
+            mvcc::delete_intent(batch, key);
+            if let Some(at) = at {
+                mvcc::put_version(batch, key, at, target, intent.value.as_deref());
+            }
+        }
+        Ok(())
+    }
+
+    /// After a push (C7: the record holds `min_ts` already) the intent itself moves up.
+    pub(super) fn try_push_intent(&self, state: &Arc<RangeState>, target: AttemptId, key: &Key, to: Timestamp) -> Result<Outcome, Blocked> {
+        let lease = state.lease_at(to)?;
+        let latches = self.latch_keys(state, [key.clone()])?;
+        let mut batch = Batch::new();
+        match mvcc::intent(self.reader(), key)? {
+            Some(mut intent) if intent.attempt == target && intent.ts < to => {
+                intent.ts = to;
+                mvcc::put_intent(&mut batch, key, &intent);
+                let after = After { resolved: vec![key.clone()], over: None };
+                Ok(Outcome::Propose(Box::new(Evaluated { lease, latches, batch, after, response: Response::Done })))
+            }
+            _ => Ok(Outcome::Answer(Response::Done)),
+        }
+    }
+
+    /// C6: which of `keys` hold an intent of `target` at or below `at`? The others never will: the timestamp cache goes up to `at`
+    /// there, in memory, where L2 and the hand-over keep it across lease moves, and against everybody, the transaction itself included.
+    pub(super) fn try_prevent(&self, state: &Arc<RangeState>, target: AttemptId, at: Timestamp, keys: &[Key]) -> Result<Outcome, Blocked> {
+        state.lease_at(at)?;
+        {
+            let mut inner = state.lock();
+            for key in keys {
+                state.admit(&inner, key)?;
+                if let Some(id) = inner.latches.writer_of(key) {
+                    return Err(Blocked::Latch(inner.latches.wait(id)));
+                }
+            }
+            for key in keys {
+                inner.tscache.raise_point(key, at, crate::attempt::NOBODY);
+            }
+        }
+        let mut all = true;
+        for key in keys {
+            all &= mvcc::intent(self.reader(), key)?.is_some_and(|i| i.attempt == target && i.ts <= at);
+        }
+        Ok(Outcome::Answer(Response::AllThere(all)))
+    }
+
+    /// Latches writes and reads at once, makes sure that nobody else holds a row that is written, and answers the least timestamp
+    /// at which the writes may land as far as memory knows.
+    fn begin_landing(
+        &self,
+        state: &Arc<RangeState>,
+        attempt: AttemptId,
+        at: Timestamp,
+        writes: &[Write],
+        reads: &Reads,
+        record: Option<Key>,
+    ) -> Result<(Lease, LatchGuard, Timestamp), Blocked> {
+        let lease = state.lease_at(at)?;
+        let spec = LatchSpec {
+            writes: writes.iter().map(|w| w.key.clone()).chain(record).collect(),
+            reads: reads.points.iter().map(|p| Span::point(p.key.clone())).chain(reads.spans.iter().map(|s| s.span.clone())).collect(),
+        };
+        let mut inner = state.lock();
+        for write in writes {
+            state.admit(&inner, &write.key)?;
+        }
+        for span in &spec.reads {
+            state.admit_span(&inner, span)?;
+        }
+        let mut floor = at.max(inner.closed.next());
+        for write in writes {
+            if inner.locks.blocker(&write.key, attempt).is_some() {
+                take_lock(&mut inner, &write.key, attempt, LANDING_LOCK)?;
+            }
+            floor = floor.max(inner.tscache.floor(&write.key, attempt));
+        }
+        let mut latches = state.latch(&mut inner, self.next_id(), spec)?;
+        // In the same step in which `closed` was looked at: it stays below the floor until this is in the log.
+        inner.take_off(&mut latches, floor);
+        Ok((lease, latches, floor))
+    }
+
+    pub(super) fn latch_keys(&self, state: &Arc<RangeState>, keys: impl IntoIterator<Item = Key>) -> Result<LatchGuard, Blocked> {
+        let mut inner = state.lock();
+        let writes: Vec<Key> = keys.into_iter().collect();
+        for key in &writes {
+            state.admit(&inner, key)?;
+        }
+        state.latch(&mut inner, self.next_id(), LatchSpec { writes, reads: Vec::new() })
+    }
+
+    fn no_foreign_intent(&self, attempt: AttemptId, key: &Key) -> Result<(), Blocked> {
+        match mvcc::intent(self.reader(), key)? {
+            Some(intent) if intent.attempt != attempt => Err(Blocked::Intent { key: key.clone(), intent: Box::new(intent), push_to: None }),
+            _ => Ok(()),
+        }
+    }
+
+    /// C4, C8.
+    fn check_landing(&self, attempt: AttemptId, at: Timestamp, write: &Write) -> Result<Checked, Blocked> {
+        let reader = self.reader();
+        let newest = mvcc::get(reader, &write.key, Timestamp::MAX)?;
+        // An own version can only lie at or above the timestamp asked for; mostly nothing does.
+        let mut look = newest.clone();
+        while let Some(v) = look.filter(|v| v.ts >= at) {
+            if v.writer == attempt {
+                return Ok(Checked::Own(v.ts));
+            }
+            look = mvcc::get(reader, &write.key, v.ts.prev())?;
+        }
+        let holds = match write.landing {
+            Landing::Any => true,
+            Landing::Absent => match &newest {
+                Some(v) if v.value.is_some() => return Err(KvError::KeyExists { key: write.key.clone() }.into()),
+                _ => true,
+            },
+            Landing::Version(expected) => newest.as_ref().map(|v| (v.ts, v.writer)) == expected,
+        };
+        if !holds {
+            return Err(KvError::Retry {
+                reason: "a row that this transaction changes was changed by a concurrent transaction".into(),
+                key: write.key.clone(),
+                other: newest.map(|v| v.writer),
+            }
+            .into());
+        }
+        Ok(Checked::Above(newest.map_or(Timestamp::ZERO, |v| v.ts.next())))
+    }
+}
+
+enum Checked {
+    /// This attempt's own version is there, at this timestamp.
+    Own(Timestamp),
+    /// The write may land at or above this.
+    Above(Timestamp),
+}

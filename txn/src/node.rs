@@ -1,0 +1,139 @@
+//! The assembly of one node's transactional layer.
+//!
+//! ```text
+//!   Leaseholders::new(…)                    exists first: replication's RangeEvents
+//!   … replication starts its store with it …
+//!   Node::start(host, transport, …)         router, coordinator, Service::Kv, background queues
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use meridian_clock::{Clock, Entropy, TaskGroup, Timestamp};
+use meridian_replication::api::{Directory, NodeId, RangeHost};
+use meridian_replication::transport::{Handler, Service, Transport};
+use meridian_storage::{Key, Span};
+use rand::Rng as _;
+
+use crate::api::{Kv, KvError, KvTxn, ProgramEvaluator, RangeInfo, TxnOptions};
+use crate::coordinator::{Gateway, Registry, Txn};
+use crate::leaseholder::Leaseholders;
+use crate::request::{Request, Response};
+use crate::router::{Parts, Router, unexpected};
+
+/// Limits and periods of the transactional layer.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Bytes that one transaction may buffer.
+    pub buffer_bytes_max: usize,
+    /// Old versions are kept at least this long.
+    pub gc_ttl: Duration,
+    /// How often old versions are collected.
+    pub gc_period: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config { buffer_bytes_max: 512 << 20, gc_ttl: Duration::from_secs(4 * 3600), gc_period: Duration::from_secs(300) }
+    }
+}
+
+/// What a node's transactional layer stands on.
+pub struct Foundation {
+    /// The ranges of this node.
+    pub host: Arc<dyn RangeHost>,
+    /// Other nodes.
+    pub transport: Arc<dyn Transport>,
+    /// Where range addressing begins.
+    pub directory: Arc<dyn Directory>,
+    /// Time.
+    pub clock: Clock,
+    /// Randomness.
+    pub entropy: Entropy,
+    /// The node's tasks.
+    pub tasks: TaskGroup,
+}
+
+/// The key-value store as this node serves it.
+#[derive(Debug)]
+pub struct Node {
+    gateway: Arc<Gateway>,
+}
+
+impl Node {
+    /// Assembles the layer over `leaseholders`, registers `Service::Kv` and starts the background queues.
+    pub fn start(leaseholders: &Arc<Leaseholders>, on: Foundation, config: Config) -> Arc<Node> {
+        let registry = Arc::new(Registry::default());
+        let parts = Parts {
+            clock: on.clock.clone(),
+            tasks: on.tasks.clone(),
+            registry: registry.clone(),
+            leaseholders: leaseholders.clone(),
+            host: on.host.clone(),
+            transport: on.transport.clone(),
+            directory: on.directory,
+        };
+        let router = Router::new(parts, &on.entropy);
+        registry.attach(Arc::downgrade(&router));
+        leaseholders.attach(on.host, Arc::downgrade(&router));
+        on.transport.serve(Service::Kv, Arc::new(KvService { router: router.clone() }));
+        let counter = AtomicU32::new(on.entropy.fork("attempts").rng().random());
+        Arc::new(Node { gateway: Arc::new(Gateway { router, clock: on.clock, config, counter }) })
+    }
+
+    /// The number of transactions of this gateway that others may be waiting for.
+    pub fn live_transactions(&self) -> usize {
+        self.gateway.router.registry.len()
+    }
+}
+
+#[async_trait]
+impl Kv for Node {
+    fn begin(&self, options: TxnOptions) -> Box<dyn KvTxn> {
+        Box::new(Txn::begin(self.gateway.clone(), options))
+    }
+
+    fn register_programs(&self, evaluator: Arc<dyn ProgramEvaluator>) {
+        self.gateway.router.leaseholders().register_programs(evaluator);
+    }
+
+    async fn split_at(&self, key: Key) -> Result<(), KvError> {
+        let router = &self.gateway.router;
+        match router.ask(&key, &router.system_header(), &Request::Split { key: key.clone() }).await? {
+            Response::Done => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn ranges(&self, span: Span) -> Result<Vec<RangeInfo>, KvError> {
+        let found = self.gateway.router.ranges(&span).await?;
+        Ok(found.into_iter().map(|(descriptor, leaseholder)| RangeInfo { descriptor, leaseholder }).collect())
+    }
+
+    fn node(&self) -> NodeId {
+        self.gateway.router.node
+    }
+
+    fn now(&self) -> Timestamp {
+        self.gateway.clock.now().latest
+    }
+}
+
+/// The receiving side of `Service::Kv`.
+struct KvService {
+    router: Arc<Router>,
+}
+
+#[async_trait]
+impl Handler for KvService {
+    fn message(&self, _from: NodeId, body: Bytes) {
+        self.router.hear(&body);
+    }
+
+    async fn call(&self, _from: NodeId, body: Bytes) -> Result<Bytes, String> {
+        self.router.serve(&body).await
+    }
+}

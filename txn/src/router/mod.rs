@@ -1,0 +1,498 @@
+//! From keys to the leaseholder: which range, which node, a call there, and what to do when it has moved.
+//!
+//! ```text
+//!   route(key)   served on this node?  ── yes ──▶ local
+//!                    │ no
+//!                    ▼
+//!                range cache ── miss ──▶ range addressing (itself in ranges; the first range comes from the directory)
+//!   send(route)  local: a call on the caller's own task, nothing serialized
+//!                remote: one RPC
+//!                "not here" / "not these keys": the cache heals, the caller groups its keys again and retries
+//! ```
+//! Whoever sends must be able to send again: every request may be repeated (see `request`).
+
+mod cache;
+mod meta;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::{BoxFuture, join_all};
+use meridian_clock::{Clock, Entropy, Rng, TaskGroup, Timestamp};
+use meridian_replication::api::{Directory, NodeId, RangeDescriptor, RangeHost, RangeId, ReplicaRole};
+use meridian_replication::transport::{Service, TrafficClass, Transport, TransportError};
+use meridian_storage::mvcc::AttemptId;
+use meridian_storage::{Key, Span};
+use parking_lot::Mutex;
+use rand::Rng as _;
+use tokio::time::{Instant, sleep};
+
+use crate::api::KvError;
+use crate::attempt::{self, NOBODY};
+use crate::coordinator::Registry;
+use crate::leaseholder::{Leaseholders, RangeState, span_of};
+use crate::request::{Batch, Envelope, Fate, Header, NodeMessage, Refusal, Request, Response};
+use cache::RangeCache;
+
+/// How long a call may take that waits for nobody.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one that may wait for locks may take before it is sent again.
+const LOCK_CALL_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long a range may be unreachable before the client hears of it.
+pub(crate) const UNREACHABLE_AFTER: Duration = Duration::from_secs(15);
+/// How long a question to another coordinator may take.
+const ALIVE_TIMEOUT: Duration = Duration::from_millis(700);
+
+/// Where a key is served, as far as this node knows.
+#[derive(Clone, Debug)]
+pub(crate) struct Route {
+    /// The range.
+    pub range: RangeId,
+    /// Its keys.
+    pub span: Span,
+    target: Target,
+}
+
+#[derive(Clone, Debug)]
+enum Target {
+    Local(Arc<RangeState>),
+    Remote(NodeId),
+}
+
+impl Route {
+    /// Whether it is served on this node.
+    pub fn is_local(&self) -> bool {
+        matches!(self.target, Target::Local(_))
+    }
+}
+
+/// Why a request was not answered.
+#[derive(Debug)]
+pub(crate) enum SendError {
+    /// The route is outdated and the cache healed: group again. Certainly not done.
+    Stale,
+    /// Not known whether it was done: send it again.
+    Unknown(String),
+    /// For the transaction.
+    Kv(KvError),
+}
+
+/// Paces retries: exponential, jittered, with a deadline.
+pub(crate) struct Backoff {
+    deadline: Instant,
+    pause: Duration,
+}
+
+impl Backoff {
+    pub fn new() -> Self {
+        Backoff { deadline: Instant::now() + UNREACHABLE_AFTER, pause: Duration::from_millis(1) }
+    }
+
+    /// Waits before the next try, or says that it has been enough. The first pauses are short: most redirects are settled at once.
+    pub async fn pause(&mut self, router: &Router, what: &str) -> Result<(), KvError> {
+        if Instant::now() >= self.deadline {
+            return Err(KvError::Unavailable(what.to_string()));
+        }
+        let jitter = router.rng.lock().random_range(0.5..1.0);
+        sleep(self.pause.mul_f64(jitter)).await;
+        self.pause = (self.pause * 2).min(Duration::from_millis(200));
+        Ok(())
+    }
+}
+
+/// The router of one node.
+pub struct Router {
+    pub(crate) node: NodeId,
+    pub(crate) clock: Clock,
+    pub(crate) tasks: TaskGroup,
+    pub(crate) registry: Arc<Registry>,
+    leaseholders: Arc<Leaseholders>,
+    host: Arc<dyn RangeHost>,
+    transport: Arc<dyn Transport>,
+    directory: Arc<dyn Directory>,
+    cache: Mutex<RangeCache>,
+    rng: Mutex<Rng>,
+}
+
+impl std::fmt::Debug for Router {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Router({})", self.node)
+    }
+}
+
+/// What a router is made of.
+pub(crate) struct Parts {
+    pub clock: Clock,
+    pub tasks: TaskGroup,
+    pub registry: Arc<Registry>,
+    pub leaseholders: Arc<Leaseholders>,
+    pub host: Arc<dyn RangeHost>,
+    pub transport: Arc<dyn Transport>,
+    pub directory: Arc<dyn Directory>,
+}
+
+impl Router {
+    pub(crate) fn new(parts: Parts, entropy: &Entropy) -> Arc<Self> {
+        Arc::new(Router {
+            node: parts.host.node(),
+            clock: parts.clock,
+            tasks: parts.tasks,
+            registry: parts.registry,
+            leaseholders: parts.leaseholders,
+            host: parts.host,
+            transport: parts.transport,
+            directory: parts.directory,
+            cache: Mutex::new(RangeCache::default()),
+            rng: Mutex::new(entropy.fork("router").rng()),
+        })
+    }
+
+    /// The route to `key` if it needs no lookup.
+    pub(crate) fn route_now(&self, key: &[u8]) -> Option<Route> {
+        if let Some(state) = self.leaseholders.serving(key) {
+            return Some(Route { range: state.id, span: span_of(&state), target: Target::Local(state) });
+        }
+        let cached = self.cache.lock().get(key)?;
+        let node = cached.target()?;
+        if node == self.node {
+            // We were told that we hold the lease but do not serve it (yet): ask the other replicas in turn.
+            let others: Vec<NodeId> = cached.descriptor.replicas.iter().map(|r| r.node).filter(|n| *n != self.node).collect();
+            let node = *others.get(cached.tries as usize % others.len().max(1))?;
+            return Some(Route { range: cached.descriptor.id, span: cached.descriptor.span.clone(), target: Target::Remote(node) });
+        }
+        Some(Route { range: cached.descriptor.id, span: cached.descriptor.span.clone(), target: Target::Remote(node) })
+    }
+
+    /// The route to the range that a reverse scan of what lies below `end` begins in.
+    pub(crate) async fn route_below(&self, end: &[u8]) -> Result<Route, KvError> {
+        let mut backoff = Backoff::new();
+        loop {
+            if let Some(state) = self.leaseholders.serving_below(end) {
+                return Ok(Route { range: state.id, span: span_of(&state), target: Target::Local(state) });
+            }
+            let start = self.cache.lock().below(end).map(|c| c.descriptor.span.start.clone());
+            if let Some(start) = start {
+                return self.route(&start).await;
+            }
+            match self.lookup_below(end).await {
+                Ok(Some(descriptor)) => self.cache.lock().insert(&descriptor),
+                Ok(None) => {}
+                Err(e) => tracing::debug!(error = %e, "range lookup"),
+            }
+            backoff.pause(self, "the range of a key cannot be found").await?;
+        }
+    }
+
+    /// The route to `key`, looked up if need be.
+    pub(crate) async fn route(&self, key: &[u8]) -> Result<Route, KvError> {
+        if let Some(route) = self.route_now(key) {
+            return Ok(route);
+        }
+        let mut backoff = Backoff::new();
+        loop {
+            match self.lookup(key).await {
+                Ok(Some(descriptor)) => self.cache.lock().insert(&descriptor),
+                Ok(None) => {}
+                Err(e) => tracing::debug!(error = %e, "range lookup"),
+            }
+            if let Some(route) = self.route_now(key) {
+                return Ok(route);
+            }
+            // A replica on this node knows its range even if nobody answers; its leader may be about to be elected.
+            if let Some(replica) = self.host.replica_for_key(key) {
+                let leader = replica.lease().err().and_then(|e| e.leader);
+                let mut cache = self.cache.lock();
+                cache.insert(&replica.descriptor());
+                cache.redirect(replica.range_id(), leader);
+            }
+            backoff.pause(self, "the range of a key cannot be found").await?;
+        }
+    }
+
+    /// Indices of `keys` by route, routes in order of first appearance.
+    pub(crate) async fn group(&self, keys: &[&Key]) -> Result<Vec<(Route, Vec<usize>)>, KvError> {
+        let mut groups: Vec<(Route, Vec<usize>)> = Vec::new();
+        for (i, key) in keys.iter().enumerate() {
+            // Keys mostly come sorted: the last group first, then the others.
+            if let Some(group) = groups.iter_mut().rev().find(|(route, _)| route.span.contains(key)) {
+                group.1.push(i);
+            } else {
+                groups.push((self.route(key).await?, vec![i]));
+            }
+        }
+        Ok(groups)
+    }
+
+    /// Sends one request along a route.
+    pub(crate) async fn send(&self, route: &Route, header: &Header, request: Request) -> Result<Response, SendError> {
+        let answer = match &route.target {
+            Target::Local(state) => self.leaseholders.execute(state, header, &request).await,
+            Target::Remote(node) => {
+                let timeout = if request.may_wait_for_locks() { LOCK_CALL_TIMEOUT } else { CALL_TIMEOUT };
+                let envelope = Envelope::Batch(Batch { range: route.range, header: *header, request });
+                let body =
+                    postcard::to_stdvec(&envelope).map_err(|e| SendError::Kv(KvError::Internal(format!("encoding a request: {e}"))))?;
+                match self.transport.call(*node, TrafficClass::Kv, Service::Kv, body.into(), timeout).await {
+                    Ok(bytes) => postcard::from_bytes::<Result<Response, Refusal>>(&bytes)
+                        .map_err(|e| SendError::Kv(KvError::Internal(format!("decoding the answer of {node}: {e}"))))?,
+                    Err(TransportError::NoAnswer(_)) => {
+                        self.cache.lock().next_target(route.range);
+                        return Err(SendError::Unknown(format!("no answer from {node}")));
+                    }
+                    Err(_) => {
+                        self.cache.lock().next_target(route.range);
+                        return Err(SendError::Stale);
+                    }
+                }
+            }
+        };
+        answer.map_err(|refusal| match refusal {
+            Refusal::NotLeaseholder(e) => {
+                let mut cache = self.cache.lock();
+                if route.is_local()
+                    && let Some(replica) = self.host.replica(route.range)
+                {
+                    cache.insert(&replica.descriptor());
+                }
+                cache.redirect(e.range, e.leader);
+                SendError::Stale
+            }
+            Refusal::Mismatch(descriptors) => {
+                let mut cache = self.cache.lock();
+                cache.evict(&route.span.start);
+                for descriptor in &descriptors {
+                    cache.insert(descriptor);
+                }
+                SendError::Stale
+            }
+            Refusal::Ambiguous(m) => SendError::Unknown(m),
+            Refusal::Kv(e) => SendError::Kv(e),
+        })
+    }
+
+    /// Sends a request about one key until it is answered.
+    pub(crate) async fn ask(&self, key: &Key, header: &Header, request: &Request) -> Result<Response, KvError> {
+        let mut backoff = Backoff::new();
+        loop {
+            let route = self.route(key).await?;
+            match self.send(&route, header, request.clone()).await {
+                Ok(response) => return Ok(response),
+                Err(SendError::Kv(e)) => return Err(e),
+                Err(SendError::Stale | SendError::Unknown(_)) => backoff.pause(self, "a range does not answer").await?,
+            }
+        }
+    }
+
+    /// Sends requests about many keys, one per range and round, in parallel, until all are answered.
+    pub(crate) async fn ask_all(
+        &self,
+        keys: &[Key],
+        header: &Header,
+        make: &(dyn Fn(Vec<Key>) -> Request + Sync),
+    ) -> Result<Vec<Response>, KvError> {
+        let (mut pending, mut responses, mut backoff): (Vec<Key>, _, _) = (keys.to_vec(), Vec::new(), Backoff::new());
+        loop {
+            let groups = self.group(&pending.iter().collect::<Vec<_>>()).await?;
+            let batches: Vec<(Route, Vec<Key>)> =
+                groups.into_iter().map(|(r, at)| (r, at.iter().map(|i| pending[*i].clone()).collect())).collect();
+            let answers = join_all(batches.iter().map(|(route, keys)| self.send(route, header, make(keys.clone())))).await;
+            pending = Vec::new();
+            for ((_, keys), answer) in batches.into_iter().zip(answers) {
+                match answer {
+                    Ok(response) => responses.push(response),
+                    Err(SendError::Kv(e)) => return Err(e),
+                    Err(SendError::Stale | SendError::Unknown(_)) => pending.extend(keys),
+                }
+            }
+            if pending.is_empty() {
+                return Ok(responses);
+            }
+            backoff.pause(self, "a range does not answer").await?;
+        }
+    }
+
+    /// What became of `target`, settling it if it is abandoned: pushed, or recovered by the one way there is (C6, C7).
+    /// Boxed, because settling asks ranges, and asking a range may come back here.
+    pub(crate) fn settle<'a>(
+        &'a self,
+        target: AttemptId,
+        anchor: &'a Key,
+        to: Option<Timestamp>,
+        force: bool,
+        suspect: bool,
+    ) -> BoxFuture<'a, Result<Fate, KvError>> {
+        Box::pin(async move {
+            let nobody = self.system_header();
+            let push = Request::Push { target, anchor: anchor.clone(), to, force, suspect };
+            match self.ask(anchor, &nobody, &push).await? {
+                Response::Fate(Fate::Staging { at, keys }) => self.recover(target, anchor, at, keys).await,
+                Response::Fate(fate) => Ok(fate),
+                other => Err(unexpected(&other)),
+            }
+        })
+    }
+
+    async fn recover(&self, target: AttemptId, anchor: &Key, staged: Timestamp, keys: Vec<Key>) -> Result<Fate, KvError> {
+        let nobody = self.system_header();
+        let found = self.ask_all(&keys, &nobody, &|keys| Request::Prevent { target, at: staged, keys }).await?;
+        let commit = found.iter().all(|r| matches!(r, Response::AllThere(true)));
+        let decide = Request::Recover { target, anchor: anchor.clone(), staged, commit };
+        let fate = match self.ask(anchor, &nobody, &decide).await? {
+            Response::Fate(fate) => fate,
+            other => return Err(unexpected(&other)),
+        };
+        let outcome = match &fate {
+            Fate::Committed(at) => Some(*at),
+            Fate::Aborted => None,
+            _ => return Ok(fate),
+        };
+        // The one who waits resolves the intent that it met; the others are cleaned up behind its back.
+        if let Some(me) = self.registry.router() {
+            self.tasks.spawn(async move {
+                let nobody = me.system_header();
+                let _ = me.ask_all(&keys, &nobody, &|keys| Request::Resolve { target, at: outcome, keys }).await;
+            });
+        }
+        Ok(fate)
+    }
+
+    /// Whether `attempt` is still run by its coordinator; `None` if that cannot be reached.
+    pub(crate) async fn alive(&self, attempt: AttemptId) -> Option<bool> {
+        let node = attempt::coordinator(attempt);
+        if attempt == NOBODY {
+            return Some(true);
+        }
+        if node == self.node {
+            return Some(self.registry.is_alive(attempt));
+        }
+        let body = postcard::to_stdvec(&Envelope::Alive(vec![attempt])).ok()?;
+        let answer = self.transport.call(node, TrafficClass::Kv, Service::Kv, body.into(), ALIVE_TIMEOUT).await.ok()?;
+        postcard::from_bytes::<Vec<bool>>(&answer).ok()?.first().copied()
+    }
+
+    /// Tells the waiter's coordinator whom it waits for.
+    pub(crate) async fn report_wait(&self, waiter: AttemptId, holders: Vec<AttemptId>, key: &Key) {
+        if !holders.is_empty() {
+            self.tell(attempt::coordinator(waiter), NodeMessage::Waiting { waiter, holders, key: key.clone() });
+        }
+    }
+
+    /// A one-way message to a node, this one included.
+    pub(crate) fn tell(&self, node: NodeId, message: NodeMessage) {
+        if node == self.node {
+            return self.registry.hear(message, self);
+        }
+        if let Ok(body) = postcard::to_stdvec(&Envelope::Node(message)) {
+            // Lost ones are repeated: waiters report again and again.
+            let _ = self.transport.send(node, TrafficClass::Kv, Service::Kv, body.into());
+        }
+    }
+
+    /// Serves what came over the wire.
+    pub(crate) async fn serve(&self, body: &[u8]) -> Result<Bytes, String> {
+        let envelope: Envelope = postcard::from_bytes(body).map_err(|e| format!("malformed KV request: {e}"))?;
+        let answer = match envelope {
+            Envelope::Batch(batch) => postcard::to_stdvec(&self.serve_batch(batch).await),
+            Envelope::Alive(attempts) => postcard::to_stdvec(&attempts.iter().map(|a| self.registry.is_alive(*a)).collect::<Vec<_>>()),
+            Envelope::Node(message) => {
+                self.registry.hear(message, self);
+                Ok(Vec::new())
+            }
+        };
+        answer.map(Bytes::from).map_err(|e| format!("encoding an answer: {e}"))
+    }
+
+    async fn serve_batch(&self, batch: Batch) -> Result<Response, Refusal> {
+        match self.leaseholders.by_id(batch.range) {
+            Some(state) => self.leaseholders.execute(&state, &batch.header, &batch.request).await,
+            None => {
+                let leader = self.host.replica(batch.range).and_then(|r| r.lease().err()).and_then(|e| e.leader);
+                Err(Refusal::NotLeaseholder(meridian_replication::api::NotLeaseholder { range: batch.range, leader }))
+            }
+        }
+    }
+
+    /// One-way messages.
+    pub(crate) fn hear(&self, body: &[u8]) {
+        match postcard::from_bytes::<Envelope>(body) {
+            Ok(Envelope::Node(message)) => self.registry.hear(message, self),
+            Ok(_) => tracing::warn!("a KV request came as a one-way message"),
+            Err(e) => tracing::warn!(error = %e, "malformed KV message"),
+        }
+    }
+
+    /// The header of requests that belong to no transaction.
+    pub(crate) fn system_header(&self) -> Header {
+        Header { attempt: NOBODY, read_ts: self.clock.now().latest }
+    }
+
+    /// The leaseholders of this node.
+    pub(crate) fn leaseholders(&self) -> &Arc<Leaseholders> {
+        &self.leaseholders
+    }
+
+    /// The replicas of this node.
+    pub(crate) fn host(&self) -> &Arc<dyn RangeHost> {
+        &self.host
+    }
+
+    /// Frees an attempt's locks in `spans`: at once where they are on this node, else behind the caller's back.
+    pub(crate) fn release_locks(self: &Arc<Self>, attempt: AttemptId, spans: Vec<Span>) {
+        let mut remote: Vec<Span> = Vec::new();
+        for mut span in spans {
+            while !span.is_empty() {
+                let Some(state) = self.leaseholders.serving(&span.start) else {
+                    remote.push(span);
+                    break;
+                };
+                state.release(attempt, false);
+                span.start = span_of(&state).end;
+            }
+        }
+        if remote.is_empty() || tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        let me = self.clone();
+        self.tasks.spawn(async move {
+            let header = Header { attempt, read_ts: Timestamp::ZERO };
+            for mut span in remote {
+                while !span.is_empty() {
+                    let Ok(route) = me.route(&span.start).await else { break };
+                    if me.ask(&span.start, &header, &Request::Release { key: span.start.clone() }).await.is_err() {
+                        break;
+                    }
+                    span.start = route.span.end.clone();
+                }
+            }
+        });
+    }
+
+    /// The ranges that overlap `span`, as this node knows them.
+    pub(crate) async fn ranges(&self, span: &Span) -> Result<Vec<(RangeDescriptor, Option<NodeId>)>, KvError> {
+        let (mut found, mut at): (Vec<(RangeDescriptor, Option<NodeId>)>, Key) = (Vec::new(), span.start.clone());
+        while at < span.end {
+            let route = self.route(&at).await?;
+            let (descriptor, node) = match &route.target {
+                Target::Local(state) => ((*state.replica.descriptor()).clone(), Some(self.node)),
+                Target::Remote(node) => match self.cache.lock().get(&at) {
+                    Some(cached) => ((*cached.descriptor).clone(), Some(*node)),
+                    None => continue,
+                },
+            };
+            at = route.span.end.clone();
+            found.push((descriptor, node));
+        }
+        Ok(found)
+    }
+}
+
+/// Nodes that may hold the lease: voters, in order.
+pub(crate) fn voters(descriptor: &RangeDescriptor) -> Vec<NodeId> {
+    descriptor.replicas.iter().filter(|r| r.role != ReplicaRole::Learner).map(|r| r.node).collect()
+}
+
+/// An answer that does not fit its question.
+pub(crate) fn unexpected(response: &Response) -> KvError {
+    KvError::Internal(format!("unexpected answer {response:?}"))
+}
