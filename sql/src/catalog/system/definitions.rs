@@ -185,8 +185,7 @@ pub fn function_arguments(oid: Oid, identity: bool) -> Option<String> {
     if let Some(text) = row.and_then(|r| r.arguments.as_ref()).filter(|_| !identity) {
         return Some(text.clone());
     }
-    let shown = |mode: u8| if identity { !matches!(mode, b't' | b'o') } else { mode != b't' };
-    let args: Vec<String> = arguments_of(def, row).iter().filter(|(mode, ..)| shown(*mode)).map(print_argument).collect();
+    let args: Vec<String> = arguments_of(def, row).iter().filter(|(mode, ..)| *mode != b't').map(print_argument).collect();
     Some(match def.and_then(ordered_set_direct_arguments) {
         Some(direct) if direct <= args.len() => {
             let (direct, ordered) = args.split_at(direct);

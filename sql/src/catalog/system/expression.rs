@@ -193,14 +193,10 @@ impl Printer<'_> {
             let name = self.operand(expr, None, Binding::Atom);
             return if self.pretty { format!("{name}::text") } else { format!("({name})::text") };
         }
-        if let (Some(o), Expr::Value(value)) = (other, bare)
-            && let Value::Number(digits, _) = &value.value
-        {
-            let whole = digits.bytes().all(|b| b.is_ascii_digit());
-            if (o == DataType::NUMERIC && whole) || matches!(o, DataType::FLOAT8 | DataType::FLOAT4) {
-                let target = if o == DataType::NUMERIC { "numeric" } else { "double precision" };
-                return if self.pretty { format!("{digits}::{target}") } else { format!("({digits})::{target}") };
-            }
+        if let Some(target) = other.and_then(|o| widened(own, o)) {
+            let printed = self.print(expr, None);
+            let bare = self.pretty && printed.binding == Binding::Atom;
+            return if bare { format!("{}::{target}", printed.text) } else { format!("({})::{target}", printed.text) };
         }
         self.operand(expr, Some(string(other.unwrap_or(DataType::TEXT))), around)
     }
@@ -212,7 +208,10 @@ impl Printer<'_> {
         let items: Vec<String> = list.iter().map(|e| self.argument(e, element)).collect();
         let array = format!("ARRAY[{}]", items.join(", "));
         let (left, array) = match own {
-            Some(DataType::VARCHAR) => (self.side(expr, own, None, Binding::Comparison), format!("({array})::text[]")),
+            Some(DataType::VARCHAR) => {
+                let array = if self.pretty { format!("{array}::text[]") } else { format!("({array})::text[]") };
+                (self.side(expr, own, None, Binding::Comparison), array)
+            }
             _ => (self.operand(expr, None, Binding::Comparison), array),
         };
         Printed { text: format!("{left} {op} {word} ({array})"), binding: Binding::Comparison }
@@ -296,7 +295,7 @@ impl Printer<'_> {
     }
 }
 
-/// Columns of a table that an expression names, in the table's order.
+/// Columns of a table that an expression names, in the order in which it does.
 pub fn columns_used(text: &str, columns: &[ColumnDescriptor]) -> Vec<u32> {
     let mut names: Vec<String> = vec![];
     if let Ok((_, expr)) = crate::front::parse_expression(text) {
@@ -309,7 +308,23 @@ pub fn columns_used(text: &str, columns: &[ColumnDescriptor]) -> Vec<u32> {
             std::ops::ControlFlow::<()>::Continue(())
         });
     }
-    columns.iter().filter(|c| names.contains(&c.name)).map(|c| c.id).collect()
+    let mut out: Vec<u32> = vec![];
+    for id in names.iter().filter_map(|n| columns.iter().find(|c| c.name == *n)).map(|c| c.id) {
+        if !out.contains(&id) {
+            out.push(id);
+        }
+    }
+    out
+}
+
+/// The type that an operand of type `own` is converted to beside one of type `other`, where there is no operator for the two.
+fn widened(own: Option<DataType>, other: DataType) -> Option<&'static str> {
+    let integer = matches!(own, Some(DataType::INT2 | DataType::INT4 | DataType::INT8));
+    match other {
+        DataType::NUMERIC if integer => Some("numeric"),
+        DataType::FLOAT8 | DataType::FLOAT4 if integer || own == Some(DataType::NUMERIC) => Some("double precision"),
+        _ => None,
+    }
 }
 
 fn plain_argument(arg: &ast::FunctionArg) -> Option<&Expr> {
