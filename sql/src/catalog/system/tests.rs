@@ -243,7 +243,7 @@ fn functions_print_as_postgresql_prints_them() {
     assert_eq!(call("regprocin", &[Datum::text("abs")]), "more than one function named \"abs\"");
     assert_eq!(call("obj_description", &[Datum::Oid(11), Datum::text("pg_namespace")]), "system catalog schema");
     assert_eq!(call("pg_get_serial_sequence", &[Datum::text("orders"), Datum::text("id")]), "public.orders_id_seq");
-    assert_eq!(call("has_table_privilege", &[Datum::text("orders"), Datum::text("select, update")]), "true");
+    assert_eq!(call("has_table_privilege", &[Datum::text("orders"), Datum::text("select, update")]), "t");
     assert_eq!(call("has_table_privilege", &[Datum::text("orders"), Datum::text("fly")]), "unrecognized privilege type: \"fly\"");
     assert_eq!(call("has_table_privilege", &[Datum::text("nothing"), Datum::text("select")]), "relation \"nothing\" does not exist");
 }
@@ -261,3 +261,11 @@ fn hidden_columns_and_indexes_are_not_shown() {
     }
 }
 
+
+#[test]
+fn tmp_missing() {
+    let names: Vec<String> = std::fs::read_to_string("/tmp/pgsys/fn.txt").unwrap().split_whitespace().map(str::to_owned).collect();
+    for n in names {
+        if crate::functions::functions_named(&n).is_empty() { println!("MISSING {n} known={}", crate::functions::is_known_unsupported(&n, &[])); }
+    }
+}

@@ -93,10 +93,6 @@ fn constraint_column_usage(cx: &Cx<'_>) -> Vec<Row> {
             out.push(row![database, schema, &relation.name, &column.name, database, cx.view.schema_name(r.schema), c.name()]);
         }
     }
-    for (r, name, column) in not_nulls(cx) {
-        let schema = cx.view.schema_name(r.schema);
-        out.push(row![database, schema, &r.name, &column.name, database, schema, name]);
-    }
     out
 }
 
