@@ -1,18 +1,20 @@
-//! A whole key-value store in one process, without Raft: for tests of the layers above, and for embedded use.
+//! Whole stores in one process, without Raft: for tests of the layers above, and for embedded use.
 //!
-//! It is the real transactional layer (leaseholder, router, coordinator) over a stand-in for replication: every range has one replica, which
-//! holds its lease for ever and applies commands to the engine at once. Several ranges are possible ([`crate::api::Kv::split_at`]). What it
-//! does not give is durability beyond the engine's own: call `Engine::flush` when the state must survive.
+//! It is the real transactional layer (leaseholder, router, coordinator, wire protocol) over a stand-in for replication: one engine holds all
+//! state, a range's lease is with one node, and a command is applied at once. [`start`] gives one node, which is all that SQL tests need;
+//! [`Cluster::start`] gives several, between which leases move, calls get lost and nodes die, which is what the protocol's own tests need.
+//! What it does not give is durability beyond the engine's own: call `Engine::flush` when the state must survive.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use meridian_clock::{Clock, Entropy, TaskGroup, Timestamp};
+use meridian_clock::{Clock, Entropy, Rng, TaskGroup, Timestamp};
+use meridian_replication::addressing::{address_key, encode_descriptor};
 use meridian_replication::api::{
     AdminError, Applied, Command, Directory, Lease, LogIndex, NodeId, NodeInfo, NotLeaseholder, ProposeError, RangeDescriptor, RangeEvents,
     RangeHost, RangeId, RangeReplica, ReplicaDescriptor, ReplicaId, ReplicaRole, Term,
@@ -20,12 +22,11 @@ use meridian_replication::api::{
 use meridian_replication::transport::{Handler, Service, TrafficClass, Transport, TransportError};
 use meridian_storage::{Engine, Key, Span};
 use parking_lot::{Mutex, RwLock};
+use rand::Rng as _;
 
+use crate::api::{Expect, Kv, TxnOptions};
 use crate::leaseholder::Leaseholders;
 use crate::node::{Config, Foundation, Node};
-
-/// The only node.
-const NODE: NodeId = NodeId(1);
 
 /// What a fault hook decides about a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,41 +41,69 @@ pub enum Fault {
     AmbiguousLost,
 }
 
-/// Asked for every proposal (tests only).
+/// Asked for every proposal.
 pub type FaultHook = Box<dyn Fn(RangeId) -> Fault + Send + Sync>;
 
-/// One replica of one range, without Raft.
+/// A range, as all nodes share it.
 #[derive(Debug)]
-pub struct SoloReplica {
+struct Shared {
     id: RangeId,
     descriptor: RwLock<Arc<RangeDescriptor>>,
-    lease: RwLock<Lease>,
-    /// No lease at the moment.
-    down: AtomicBool,
+    /// The holder (`None`: nobody at the moment) and the lease of the present term.
+    lease: RwLock<(Option<NodeId>, Lease)>,
     closed: AtomicU64,
     index: AtomicU64,
-    host: std::sync::Weak<Solo>,
 }
 
-/// The stand-in for replication.
-pub struct Solo {
-    engine: Arc<dyn Engine>,
+/// A node of a [`Cluster`].
+struct Member {
+    events: Arc<Leaseholders>,
+    node: OnceLock<Arc<Node>>,
+    handler: OnceLock<Arc<dyn Handler>>,
     clock: Clock,
     tasks: TaskGroup,
-    events: Arc<Leaseholders>,
-    replicas: RwLock<BTreeMap<RangeId, Arc<SoloReplica>>>,
-    next: AtomicU64,
-    hook: Mutex<Option<FaultHook>>,
-    apply_delay: RwLock<Option<Duration>>,
+    down: bool,
 }
 
-impl std::fmt::Debug for Solo {
+/// What the network between nodes does to calls, in thousandths.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NetworkFaults {
+    /// Not delivered, and the caller knows.
+    pub refused: u32,
+    /// Not delivered, and the caller does not know.
+    pub lost: u32,
+    /// Delivered, but the answer is lost.
+    pub answer_lost: u32,
+    /// Delivered twice.
+    pub twice: u32,
+    /// Longest delay of a call, in milliseconds.
+    pub delay_ms_max: u32,
+}
+
+/// Several nodes over one engine.
+pub struct Cluster {
+    engine: Arc<dyn Engine>,
+    members: RwLock<BTreeMap<NodeId, Member>>,
+    ranges: RwLock<BTreeMap<RangeId, Arc<Shared>>>,
+    replicas: u32,
+    next: AtomicU64,
+    in_flight: AtomicU32,
+    hook: Mutex<Option<FaultHook>>,
+    apply_delay: RwLock<Option<Duration>>,
+    network: RwLock<NetworkFaults>,
+    rng: Mutex<Rng>,
+    /// Life of the stand-in itself.
+    tasks: TaskGroup,
+}
+
+impl std::fmt::Debug for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Solo({} ranges)", self.replicas.read().len())
+        let ranges = self.ranges.read();
+        f.debug_map().entries(ranges.iter().map(|(id, s)| (id, (s.descriptor.read().span.clone(), *s.lease.read())))).finish()
     }
 }
 
-/// Starts a store over `engine`. Must be called inside a tokio runtime.
+/// Starts a store of one node over `engine`. Must be called inside a tokio runtime.
 pub fn start(engine: Arc<dyn Engine>, clock: Clock, entropy: &Entropy, tasks: TaskGroup) -> Arc<Node> {
     start_with_host(engine, clock, entropy, tasks, Config::default()).0
 }
@@ -86,215 +115,375 @@ pub fn start_with_host(
     entropy: &Entropy,
     tasks: TaskGroup,
     config: Config,
-) -> (Arc<Node>, Arc<Solo>) {
-    let events = Leaseholders::new(clock.clone(), tasks.clone(), entropy);
-    let solo = Arc::new(Solo {
-        engine,
-        clock: clock.clone(),
-        tasks: tasks.clone(),
-        events: events.clone(),
-        replicas: RwLock::default(),
-        next: AtomicU64::new(2),
-        hook: Mutex::new(None),
-        apply_delay: RwLock::new(None),
-    });
-    solo.add(RangeId(1), Span::all(), clock.now().latest);
-    let foundation =
-        Foundation { host: solo.clone(), transport: Arc::new(Nowhere), directory: solo.clone(), clock, entropy: entropy.clone(), tasks };
-    (Node::start(&events, foundation, config), solo)
+) -> (Arc<Node>, Arc<Cluster>) {
+    let (cluster, mut nodes) = Cluster::start(engine, vec![(clock, tasks)], 1, entropy, config);
+    (nodes.remove(0), cluster)
 }
 
-impl Solo {
-    fn add(self: &Arc<Self>, id: RangeId, span: Span, low_water: Timestamp) {
-        let replica = self.replica_of(id, span, low_water);
-        self.replicas.write().insert(id, replica.clone());
-        let lease = *replica.lease.read();
-        let replica: Arc<dyn RangeReplica> = replica;
-        self.events.lease_started(&replica, &lease, None);
+impl Cluster {
+    /// Nodes 1, 2, … with these clocks and tasks; the first `replicas` of them hold replicas, the others are mere gateways.
+    pub fn start(
+        engine: Arc<dyn Engine>,
+        nodes: Vec<(Clock, TaskGroup)>,
+        replicas: u32,
+        entropy: &Entropy,
+        config: Config,
+    ) -> (Arc<Cluster>, Vec<Arc<Node>>) {
+        let cluster = Arc::new(Cluster {
+            engine,
+            members: RwLock::default(),
+            ranges: RwLock::default(),
+            replicas,
+            next: AtomicU64::new(2),
+            in_flight: AtomicU32::new(0),
+            hook: Mutex::new(None),
+            apply_delay: RwLock::new(None),
+            network: RwLock::default(),
+            rng: Mutex::new(entropy.fork("solo").rng()),
+            tasks: TaskGroup::new(),
+        });
+        let mut low_water = Timestamp::ZERO;
+        for (i, (clock, tasks)) in nodes.iter().enumerate() {
+            let id = NodeId(i as u32 + 1);
+            low_water = low_water.max(clock.now().latest);
+            let events = Leaseholders::new(clock.clone(), tasks.clone(), &entropy.fork(&format!("node {id}")));
+            let member =
+                Member { events, node: OnceLock::new(), handler: OnceLock::new(), clock: clock.clone(), tasks: tasks.clone(), down: false };
+            cluster.members.write().insert(id, member);
+        }
+        let replicas =
+            (1..=replicas).map(|n| ReplicaDescriptor { node: NodeId(n), id: ReplicaId(n.into()), role: ReplicaRole::Voter }).collect();
+        let descriptor = RangeDescriptor { id: RangeId(1), span: Span::all(), replicas, next_replica: ReplicaId(100), generation: 1 };
+        cluster.add(descriptor, NodeId(1), low_water);
+        let started = nodes
+            .into_iter()
+            .enumerate()
+            .map(|(i, (clock, tasks))| {
+                let id = NodeId(i as u32 + 1);
+                let host = Arc::new(Host { node: id, cluster: cluster.clone() });
+                let foundation = Foundation {
+                    host: host.clone(),
+                    transport: host.clone(),
+                    directory: host,
+                    clock,
+                    entropy: entropy.fork(&format!("node {id}")),
+                    tasks,
+                };
+                let events = cluster.members.read()[&id].events.clone();
+                let node = Node::start(&events, foundation, config.clone());
+                let _ = cluster.members.read()[&id].node.set(node.clone());
+                node
+            })
+            .collect();
+        cluster.begin_lease(RangeId(1));
+        (cluster, started)
     }
 
-    fn replica_of(self: &Arc<Self>, id: RangeId, span: Span, low_water: Timestamp) -> Arc<SoloReplica> {
-        let replica = ReplicaDescriptor { node: NODE, id: ReplicaId(1), role: ReplicaRole::Voter };
-        let descriptor = RangeDescriptor { id, span, replicas: vec![replica], next_replica: ReplicaId(2), generation: 1 };
-        Arc::new(SoloReplica {
-            id,
+    fn add(self: &Arc<Self>, descriptor: RangeDescriptor, holder: NodeId, low_water: Timestamp) {
+        let lease = Lease { term: Term(1), low_water, expiration: Timestamp::MAX };
+        let shared = Shared {
+            id: descriptor.id,
             descriptor: RwLock::new(Arc::new(descriptor)),
-            lease: RwLock::new(Lease { term: Term(1), low_water, expiration: Timestamp::MAX }),
-            down: AtomicBool::new(false),
+            lease: RwLock::new((Some(holder), lease)),
             closed: AtomicU64::new(0),
             index: AtomicU64::new(0),
-            host: Arc::downgrade(self),
-        })
+        };
+        self.ranges.write().insert(shared.id, Arc::new(shared));
     }
 
-    /// Makes proposals fail (tests only).
+    fn face(self: &Arc<Self>, range: RangeId, node: NodeId) -> Option<Arc<dyn RangeReplica>> {
+        let shared = self.ranges.read().get(&range)?.clone();
+        (node.0 <= self.replicas).then(|| Arc::new(Replica { shared, node, cluster: Arc::downgrade(self) }) as Arc<dyn RangeReplica>)
+    }
+
+    fn begin_lease(self: &Arc<Self>, range: RangeId) {
+        let Some(shared) = self.ranges.read().get(&range).cloned() else { return };
+        let (holder, lease) = *shared.lease.read();
+        let Some((events, face)) = holder.and_then(|h| Some((self.members.read().get(&h)?.events.clone(), self.face(range, h)?))) else {
+            return;
+        };
+        events.lease_started(&face, &lease, None);
+    }
+
+    /// Makes proposals fail.
     pub fn set_fault_hook(&self, hook: Option<FaultHook>) {
         *self.hook.lock() = hook;
     }
 
-    /// Lets every command take this long from proposal to apply, so that requests overlap (tests only).
+    /// Lets every command take up to this long from proposal to apply, so that requests overlap.
     pub fn set_apply_delay(&self, delay: Option<Duration>) {
         *self.apply_delay.write() = delay;
     }
 
-    /// The lease of `range` ends now and a new one begins after `pause`, as after an unplanned change of leadership: locks and timestamp cache
-    /// are lost (tests only).
-    pub fn lose_lease(&self, range: RangeId, pause: Duration) {
-        let Some(replica) = self.replicas.read().get(&range).cloned() else { return };
-        if replica.down.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        self.events.lease_ended(range);
-        let (events, clock) = (self.events.clone(), self.clock.clone());
+    /// Sets what the network does.
+    pub fn set_network(&self, faults: NetworkFaults) {
+        *self.network.write() = faults;
+    }
+
+    /// All ranges.
+    pub fn ranges(&self) -> Vec<RangeId> {
+        self.ranges.read().keys().copied().collect()
+    }
+
+    /// The lease of `range` ends now, and after `pause` a new one begins at `to`, as after an unplanned change of leadership: locks and timestamp
+    /// cache are lost.
+    pub fn lose_lease(self: &Arc<Self>, range: RangeId, to: NodeId, pause: Duration) {
+        let Some(shared) = self.ranges.read().get(&range).cloned() else { return };
+        let Some(old) = shared.lease.write().0.take() else { return };
+        self.members.read()[&old].events.lease_ended(range);
+        let me = self.clone();
         self.tasks.spawn(async move {
             tokio::time::sleep(pause).await;
+            let to = me.up(to);
+            let low_water = me.members.read()[&to].clock.now().latest;
             let lease = {
-                let mut lease = replica.lease.write();
-                lease.term = Term(lease.term.0 + 1);
-                lease.low_water = clock.now().latest;
-                *lease
+                let mut lease = shared.lease.write();
+                lease.1.term = Term(lease.1.term.0 + 1);
+                lease.1.low_water = low_water;
+                lease.1
             };
-            let dynamic: Arc<dyn RangeReplica> = replica.clone();
-            events.lease_started(&dynamic, &lease, None);
-            replica.down.store(false, Ordering::SeqCst);
+            let (Some(face), events) = (me.face(range, to), me.members.read()[&to].events.clone()) else { return };
+            events.lease_started(&face, &lease, None);
+            shared.lease.write().0 = Some(to);
         });
     }
 
-    /// A planned move of the lease, away and back at once: locks and timestamp cache are handed over (tests only).
-    pub fn bounce_lease(&self, range: RangeId) {
-        let Some(replica) = self.replicas.read().get(&range).cloned() else { return };
-        if replica.down.swap(true, Ordering::SeqCst) {
-            return;
+    /// A planned move of the lease to `to`: nothing in flight, locks and timestamp cache handed over (L3).
+    pub async fn move_lease(self: &Arc<Self>, range: RangeId, to: NodeId) {
+        let Some(shared) = self.ranges.read().get(&range).cloned() else { return };
+        let to = self.up(to);
+        let Some(old) = shared.lease.write().0.take() else { return };
+        while self.in_flight.load(Ordering::SeqCst) > 0 {
+            tokio::time::sleep(Duration::from_micros(100)).await;
         }
-        let handover = self.events.hand_over(range);
+        let handover = self.members.read()[&old].events.hand_over(range);
+        self.members.read()[&old].events.lease_ended(range);
         let lease = {
-            let mut lease = replica.lease.write();
-            lease.term = Term(lease.term.0 + 1);
-            *lease
+            let mut lease = shared.lease.write();
+            lease.1.term = Term(lease.1.term.0 + 1);
+            lease.1
         };
-        let dynamic: Arc<dyn RangeReplica> = replica.clone();
-        self.events.lease_started(&dynamic, &lease, Some(handover));
-        replica.down.store(false, Ordering::SeqCst);
+        let (Some(face), events) = (self.face(range, to), self.members.read()[&to].events.clone()) else { return };
+        events.lease_started(&face, &lease, Some(handover));
+        shared.lease.write().0 = Some(to);
+    }
+
+    /// Kills a node: its tasks stop where they are, its leases begin elsewhere after `pause`. It does not come back.
+    pub fn kill(self: &Arc<Self>, node: NodeId, pause: Duration) {
+        {
+            let mut members = self.members.write();
+            let Some(member) = members.get_mut(&node) else { return };
+            member.down = true;
+            member.tasks.abort_all();
+        }
+        for range in self.ranges() {
+            let held = self.ranges.read().get(&range).is_some_and(|s| s.lease.read().0 == Some(node));
+            if held {
+                let to = self.up(node);
+                self.lose_lease(range, to, pause);
+            }
+        }
+    }
+
+    /// `node` if it can hold a lease, else the first that can.
+    fn up(&self, node: NodeId) -> NodeId {
+        let members = self.members.read();
+        let can = |n: &NodeId| n.0 <= self.replicas && members.get(n).is_some_and(|m| !m.down);
+        if can(&node) { node } else { members.keys().copied().find(|n| can(n)).unwrap_or(node) }
+    }
+
+    /// Range addressing of a range, written through the store itself, as replication's publisher does.
+    fn publish(self: &Arc<Self>, descriptor: Arc<RangeDescriptor>) {
+        let me = self.clone();
+        self.tasks.spawn(async move {
+            for _ in 0..1000 {
+                let node = me.members.read()[&me.up(NodeId(1))].node.get().cloned();
+                let Some(node) = node else { return };
+                let mut txn = node.begin(TxnOptions::default());
+                let put = txn.put(address_key(&descriptor.span.end), encode_descriptor(&descriptor), Expect::AsRead).await;
+                if put.is_ok() && txn.commit().await.is_ok() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
     }
 }
 
-impl SoloReplica {
-    fn apply(&self, host: &Solo, command: &Command) -> Result<Applied, ProposeError> {
-        host.engine.apply(&command.batch)?;
-        self.closed.fetch_max(command.closed.as_raw(), Ordering::SeqCst);
-        Ok(Applied { index: LogIndex(self.index.fetch_add(1, Ordering::SeqCst) + 1), fresh: true })
+/// One replica of one range, as one node sees it.
+struct Replica {
+    shared: Arc<Shared>,
+    node: NodeId,
+    cluster: Weak<Cluster>,
+}
+
+impl std::fmt::Debug for Replica {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.shared.id, self.node)
     }
+}
+
+fn apply(cluster: &Cluster, shared: &Shared, command: &Command) -> Result<Applied, ProposeError> {
+    cluster.engine.apply(&command.batch)?;
+    shared.closed.fetch_max(command.closed.as_raw(), Ordering::SeqCst);
+    Ok(Applied { index: LogIndex(shared.index.fetch_add(1, Ordering::SeqCst) + 1), fresh: true })
+}
+
+fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {
+    Box::pin(futures::future::ready(value))
 }
 
 #[async_trait]
-impl RangeReplica for SoloReplica {
+impl RangeReplica for Replica {
     fn range_id(&self) -> RangeId {
-        self.id
+        self.shared.id
     }
 
     fn descriptor(&self) -> Arc<RangeDescriptor> {
-        self.descriptor.read().clone()
+        self.shared.descriptor.read().clone()
     }
 
     fn lease(&self) -> Result<Lease, NotLeaseholder> {
-        if self.down.load(Ordering::SeqCst) {
-            return Err(NotLeaseholder { range: self.id, leader: None });
+        match *self.shared.lease.read() {
+            (Some(holder), lease) if holder == self.node => Ok(lease),
+            (leader, _) => Err(NotLeaseholder { range: self.shared.id, leader }),
         }
-        Ok(*self.lease.read())
     }
 
     fn closed_timestamp(&self) -> Timestamp {
-        Timestamp::from_raw(self.closed.load(Ordering::SeqCst))
+        Timestamp::from_raw(self.shared.closed.load(Ordering::SeqCst))
     }
 
     fn propose(&self, lease: &Lease, command: Command) -> BoxFuture<'static, Result<Applied, ProposeError>> {
-        let refused = NotLeaseholder { range: self.id, leader: None };
-        let Some(host) = self.host.upgrade() else { return Box::pin(futures::future::ready(Err(refused.into()))) };
-        if self.down.load(Ordering::SeqCst) || self.lease.read().term != lease.term {
-            return Box::pin(futures::future::ready(Err(refused.into())));
+        let id = self.shared.id;
+        let refused = NotLeaseholder { range: id, leader: None };
+        let Some(cluster) = self.cluster.upgrade() else { return ready(Err(refused.into())) };
+        match self.lease() {
+            Ok(now) if now.term == lease.term => {}
+            Ok(_) => return ready(Err(refused.into())),
+            Err(e) => return ready(Err(e.into())),
         }
-        let fault = host.hook.lock().as_ref().map_or(Fault::None, |hook| hook(self.id));
-        let id = self.id;
+        let fault = cluster.hook.lock().as_ref().map_or(Fault::None, |hook| hook(id));
         if fault != Fault::None {
-            // Decided before the next lease begins, as Raft's term change decides it.
+            // Decided before the next lease begins, as Raft's change of term decides it.
             let outcome = match fault {
                 Fault::Refused => Err(refused.into()),
-                Fault::AmbiguousApplied => self.apply(&host, &command).and(Err(ProposeError::Ambiguous(id))),
+                Fault::AmbiguousApplied => apply(&cluster, &self.shared, &command).and(Err(ProposeError::Ambiguous(id))),
                 _ => Err(ProposeError::Ambiguous(id)),
             };
-            host.lose_lease(id, Duration::from_millis(3));
-            return Box::pin(futures::future::ready(outcome));
+            let next = NodeId(self.node.0 % cluster.replicas + 1);
+            cluster.lose_lease(id, next, Duration::from_millis(3));
+            return ready(outcome);
         }
-        let delay = *host.apply_delay.read();
-        let me = host.replicas.read().get(&id).cloned();
-        match (delay, me) {
-            (Some(delay), Some(me)) => Box::pin(async move {
-                tokio::time::sleep(delay).await;
-                me.apply(&host, &command)
-            }),
-            _ => Box::pin(futures::future::ready(self.apply(&host, &command))),
-        }
+        let delay = *cluster.apply_delay.read();
+        let Some(delay) = delay else { return ready(apply(&cluster, &self.shared, &command)) };
+        let pause = delay.mul_f64(cluster.rng.lock().random_range(0.0..1.0));
+        let shared = self.shared.clone();
+        let term = lease.term;
+        cluster.in_flight.fetch_add(1, Ordering::SeqCst);
+        // On a task of its own: a command that is on its way does not stop because its proposer does.
+        let counted = cluster.clone();
+        let applied = cluster.tasks.spawn(async move {
+            tokio::time::sleep(pause).await;
+            // A lease lost meanwhile: the command may be in the log or not. Here it never is.
+            let outcome = if shared.lease.read().1.term == term && (shared.lease.read().0.is_some() || counted.moving(&shared)) {
+                apply(&counted, &shared, &command)
+            } else {
+                Err(ProposeError::Ambiguous(id))
+            };
+            counted.in_flight.fetch_sub(1, Ordering::SeqCst);
+            outcome
+        });
+        Box::pin(async move { applied.await.unwrap_or(Err(ProposeError::Ambiguous(id))) })
     }
 
     async fn split(&self, key: Key) -> Result<(), AdminError> {
-        let Some(host) = self.host.upgrade() else { return Err(AdminError::Invalid("the store is gone".into())) };
+        let Some(cluster) = self.cluster.upgrade() else { return Err(AdminError::Invalid("the store is gone".into())) };
+        self.lease()?;
+        let id = RangeId(cluster.next.fetch_add(1, Ordering::SeqCst));
         let (left, right) = {
-            let mut descriptor = self.descriptor.write();
+            let mut descriptor = self.shared.descriptor.write();
             if !descriptor.span.contains(&key) {
                 return Err(AdminError::Invalid("the key is not in this range".into()));
             }
             if descriptor.span.start == key {
                 return Ok(());
             }
-            let mut left = (**descriptor).clone();
-            let right = Span { start: key.clone(), end: left.span.end.clone() };
-            left.span.end = key;
+            let (mut left, mut right) = ((**descriptor).clone(), (**descriptor).clone());
             left.generation += 1;
+            right.generation += 1;
+            right.id = id;
+            right.span.start = key.clone();
+            left.span.end = key;
             *descriptor = Arc::new(left.clone());
             (left, right)
         };
-        let id = RangeId(host.next.fetch_add(1, Ordering::SeqCst));
-        let right = host.replica_of(id, right, Timestamp::ZERO);
-        let Some(left) = host.replicas.read().get(&left.id).cloned() else { return Ok(()) };
-        host.replicas.write().insert(id, right.clone());
-        let lease = *right.lease.read();
-        let (left, right): (Arc<dyn RangeReplica>, Arc<dyn RangeReplica>) = (left, right);
-        host.events.range_split(&left, &right);
-        host.events.lease_started(&right, &lease, None);
+        cluster.add(right.clone(), self.node, Timestamp::ZERO);
+        let (Some(left_face), Some(right_face)) = (cluster.face(left.id, self.node), cluster.face(id, self.node)) else { return Ok(()) };
+        let events = cluster.members.read()[&self.node].events.clone();
+        events.range_split(&left_face, &right_face);
+        cluster.begin_lease(id);
+        if cluster.members.read().len() > 1 {
+            cluster.publish(Arc::new(right));
+            cluster.publish(Arc::new(left));
+        }
         Ok(())
     }
 
-    async fn transfer_lease(&self, _to: NodeId) -> Result<(), AdminError> {
-        Err(AdminError::Invalid("there is one node".into()))
+    async fn transfer_lease(&self, to: NodeId) -> Result<(), AdminError> {
+        let Some(cluster) = self.cluster.upgrade() else { return Err(AdminError::Invalid("the store is gone".into())) };
+        self.lease()?;
+        cluster.move_lease(self.shared.id, to).await;
+        Ok(())
     }
 }
 
-impl RangeHost for Solo {
+impl Cluster {
+    /// Whether the lease is between holders because of a planned move, which waits for what is in flight.
+    fn moving(&self, shared: &Shared) -> bool {
+        let members = self.members.read();
+        members.values().any(|m| m.events.by_id(shared.id).is_some())
+    }
+}
+
+/// What one node sees: its replicas, the directory, the others.
+struct Host {
+    node: NodeId,
+    cluster: Arc<Cluster>,
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Host({})", self.node)
+    }
+}
+
+impl RangeHost for Host {
     fn node(&self) -> NodeId {
-        NODE
+        self.node
     }
 
     fn engine(&self) -> &Arc<dyn Engine> {
-        &self.engine
+        &self.cluster.engine
     }
 
     fn replica_for_key(&self, key: &[u8]) -> Option<Arc<dyn RangeReplica>> {
-        let replicas = self.replicas.read();
-        replicas.values().find(|r| r.descriptor.read().span.contains(key)).map(|r| r.clone() as Arc<dyn RangeReplica>)
+        let id = self.cluster.ranges.read().values().find(|r| r.descriptor.read().span.contains(key)).map(|r| r.id)?;
+        self.cluster.face(id, self.node)
     }
 
     fn replica(&self, range: RangeId) -> Option<Arc<dyn RangeReplica>> {
-        self.replicas.read().get(&range).map(|r| r.clone() as Arc<dyn RangeReplica>)
+        self.cluster.face(range, self.node)
     }
 
     fn replicas(&self) -> Vec<Arc<dyn RangeReplica>> {
-        self.replicas.read().values().map(|r| r.clone() as Arc<dyn RangeReplica>).collect()
+        self.cluster.ranges().into_iter().filter_map(|r| self.cluster.face(r, self.node)).collect()
     }
 }
 
-impl Directory for Solo {
+impl Directory for Host {
     fn first_range(&self) -> Option<Arc<RangeDescriptor>> {
-        self.replicas.read().get(&RangeId(1)).map(|r| r.descriptor())
+        self.cluster.ranges.read().get(&RangeId(1)).map(|r| r.descriptor.read().clone())
     }
 
     fn nodes(&self) -> Vec<NodeInfo> {
@@ -302,31 +491,89 @@ impl Directory for Solo {
     }
 }
 
-/// The transport of a node that is alone.
-#[derive(Debug)]
-struct Nowhere;
-
-#[async_trait]
-impl Transport for Nowhere {
-    fn local(&self) -> NodeId {
-        NODE
+impl Host {
+    fn handler(&self, to: NodeId) -> Result<Arc<dyn Handler>, TransportError> {
+        let members = self.cluster.members.read();
+        members.get(&to).filter(|m| !m.down).and_then(|m| m.handler.get().cloned()).ok_or(TransportError::Unreachable(to))
     }
 
-    fn serve(&self, _service: Service, _handler: Arc<dyn Handler>) {}
+    /// What befalls a call: a delay and a die.
+    fn fate(&self) -> (Duration, u32, NetworkFaults) {
+        let faults = *self.cluster.network.read();
+        let mut rng = self.cluster.rng.lock();
+        (Duration::from_micros(rng.random_range(0..=u64::from(faults.delay_ms_max) * 1000)), rng.random_range(0..1000), faults)
+    }
+}
+
+#[async_trait]
+impl Transport for Host {
+    fn local(&self) -> NodeId {
+        self.node
+    }
+
+    fn serve(&self, service: Service, handler: Arc<dyn Handler>) {
+        if service == Service::Kv
+            && let Some(member) = self.cluster.members.read().get(&self.node)
+        {
+            let _ = member.handler.set(handler);
+        }
+    }
 
     fn connect(&self, _node: NodeId, _address: &str) {}
 
     fn assume_identity(&self, _node: NodeId) {}
 
-    fn send(&self, to: NodeId, _class: TrafficClass, _service: Service, _body: Bytes) -> Result<(), TransportError> {
-        Err(TransportError::Unreachable(to))
+    fn send(&self, to: NodeId, _class: TrafficClass, _service: Service, body: Bytes) -> Result<(), TransportError> {
+        let (handler, from) = (self.handler(to)?, self.node);
+        let (delay, die, faults) = self.fate();
+        if die >= faults.refused + faults.lost {
+            self.cluster.tasks.spawn(async move {
+                tokio::time::sleep(delay).await;
+                handler.message(from, body);
+            });
+        }
+        Ok(())
     }
 
-    async fn call(&self, to: NodeId, _: TrafficClass, _: Service, _: Bytes, _: Duration) -> Result<Bytes, TransportError> {
-        Err(TransportError::Unreachable(to))
+    async fn call(&self, to: NodeId, _: TrafficClass, _: Service, body: Bytes, deadline: Duration) -> Result<Bytes, TransportError> {
+        let (handler, from) = (self.handler(to)?, self.node);
+        let (delay, mut die, faults) = self.fate();
+        if die < faults.refused {
+            return Err(TransportError::Full(to));
+        }
+        die -= faults.refused;
+        if die < faults.lost {
+            tokio::time::sleep(delay * 4).await;
+            return Err(TransportError::NoAnswer(to));
+        }
+        die -= faults.lost;
+        let tasks = match self.cluster.members.read().get(&to) {
+            Some(member) => member.tasks.clone(),
+            None => return Err(TransportError::Unreachable(to)),
+        };
+        let again =
+            (die >= faults.answer_lost && die < faults.answer_lost + faults.twice).then(|| (handler.clone(), body.clone(), self.fate().0));
+        let served = tasks.spawn(async move {
+            tokio::time::sleep(delay).await;
+            handler.call(from, body).await
+        });
+        if let Some((handler, body, later)) = again {
+            tasks.spawn(async move {
+                tokio::time::sleep(later * 10).await;
+                let _ = handler.call(from, body).await;
+            });
+        }
+        if die < faults.answer_lost {
+            tokio::time::sleep(delay * 2).await;
+            return Err(TransportError::NoAnswer(to));
+        }
+        match tokio::time::timeout(deadline, served).await {
+            Ok(Ok(answer)) => answer.map_err(|m| TransportError::Refused(to, m)),
+            _ => Err(TransportError::NoAnswer(to)),
+        }
     }
 
     async fn call_address(&self, _: &str, _: Service, _: Bytes, _: Duration) -> Result<Bytes, TransportError> {
-        Err(TransportError::Unreachable(NODE))
+        Err(TransportError::Unreachable(self.node))
     }
 }

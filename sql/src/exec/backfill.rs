@@ -154,7 +154,8 @@ pub async fn validate_foreign_key(child: &Arc<RelationDescriptor>, index: usize,
             let nulls = values.iter().filter(|v| matches!(v, Datum::Null)).count();
             if nulls > 0 {
                 if descriptor.match_full && nulls < values.len() {
-                    let message = format!("insert or update on table \"{}\" violates foreign key constraint \"{}\"", child.name, descriptor.name);
+                    let message =
+                        format!("insert or update on table \"{}\" violates foreign key constraint \"{}\"", child.name, descriptor.name);
                     return Err(SqlError::new(SqlState::FOREIGN_KEY_VIOLATION, message)
                         .detail("MATCH FULL does not allow mixing of null and nonnull key values.")
                         .constraint(&descriptor.name));

@@ -78,9 +78,8 @@ pub async fn call(function: &'static FunctionDef, args: &[Datum], cx: &mut ExecC
         }
         ("lastval", []) => {
             let last = cx.sequences.last.and_then(|oid| cx.sequences.current.get(&oid)).copied();
-            last.map(Datum::Int8).ok_or_else(|| {
-                SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "lastval is not yet defined in this session")
-            })
+            last.map(Datum::Int8)
+                .ok_or_else(|| SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "lastval is not yet defined in this session"))
         }
         ("setval", [Datum::Oid(oid), Datum::Int8(value)]) => setval(*oid, *value, true, cx).await,
         ("setval", [Datum::Oid(oid), Datum::Int8(value), Datum::Bool(called)]) => setval(*oid, *value, *called, cx).await,

@@ -103,7 +103,14 @@ impl SpillWriter {
         self.flush_frame()?;
         let mut file = self.file.into_inner().map_err(|e| io_error(e.into_error()))?;
         file.seek(SeekFrom::Start(0)).map_err(io_error)?;
-        Ok(SpillReader { area: self.area, file: BufReader::new(file), width: self.width, left: self.bytes, bytes: self.bytes, rows: self.rows })
+        Ok(SpillReader {
+            area: self.area,
+            file: BufReader::new(file),
+            width: self.width,
+            left: self.bytes,
+            bytes: self.bytes,
+            rows: self.rows,
+        })
     }
 }
 

@@ -124,7 +124,7 @@ async fn run(plan: &Plan, rows_max: usize, hashed: bool, row: &[Datum], cx: &mut
             if matches!(datum, Datum::Null) {
                 has_null = true;
             } else {
-                set.insert(datum);
+                set.insert(datum.clone());
             }
         }
         rows.set = Some((set, has_null));

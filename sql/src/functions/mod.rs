@@ -10,11 +10,12 @@ pub mod coerce;
 mod compare;
 mod datetime;
 mod float;
+mod format;
 #[cfg(test)]
 mod golden;
 mod integer;
 mod json;
-mod like;
+pub mod like;
 mod numeric;
 pub mod order;
 mod regexp;
@@ -223,6 +224,7 @@ fn topics() -> Vec<&'static [args::Entry]> {
         text_basic::ENTRIES,
     ];
     all.extend(aggregate::TOPICS);
+    all.extend(format::TOPICS);
     all
 }
 

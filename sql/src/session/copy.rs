@@ -113,7 +113,7 @@ impl Session {
         };
         let checks = expressions.row_checks(&relation)?;
         let mut defaults = vec![];
-        for column in &target.columns {
+        for column in target.columns {
             let given = target.given.iter().any(|at| target.columns[*at].id == column.id) || column.generated.is_some();
             defaults.push(if given { None } else { Some(expressions.column_default(&relation, column.id)?) });
         }

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::plan_cache::PlanCache;
 use crate::catalog::store::CatalogStore;
+use crate::catalog::system::SystemCatalog;
 use crate::error::Result;
 use crate::exec::cancel::CancelToken;
 use crate::exec::program::SqlPrograms;
@@ -68,6 +69,7 @@ pub struct Database {
     pub(super) kv: Arc<dyn Kv>,
     /// The catalog.
     pub catalog: CatalogStore,
+    pub(super) system: Arc<SystemCatalog>,
     pub(super) plans: PlanCache,
     pub(super) entropy: Entropy,
     /// Where queries spill.
@@ -84,6 +86,7 @@ impl Database {
         Arc::new(Database {
             catalog: CatalogStore::new(kv.clone()),
             kv,
+            system: Arc::new(SystemCatalog),
             plans: PlanCache::default(),
             entropy,
             spill_dir,

@@ -301,7 +301,7 @@ fn time_zone(def: &Setting, value: &str) -> Result<String> {
         _ => value.to_owned(),
     };
     // Kept as the user wrote it, as PostgreSQL does.
-    crate::types::datetime::zone::find_zone(&name).map(|_| name).ok_or_else(|| invalid(def, value))
+    crate::types::datetime::find_zone(&name).map(|_| name).ok_or_else(|| invalid(def, value))
 }
 
 fn date_style(def: &Setting, value: &str) -> Result<String> {

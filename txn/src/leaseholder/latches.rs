@@ -129,9 +129,9 @@ impl Latches {
         right
     }
 
-    /// Whether nothing is held.
-    pub fn is_empty(&self) -> bool {
-        self.sets.is_empty()
+    /// The sets held.
+    pub fn ids(&self) -> impl Iterator<Item = LatchId> {
+        self.sets.keys().copied()
     }
 }
 

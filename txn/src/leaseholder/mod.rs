@@ -9,11 +9,13 @@
 //!   write        one-phase commit, intents, resolution (C4, C8)
 //!   records      transaction records: staging, final states, pushes, recovery (C5–C7)
 //!   contention   waiting, and whom one does not wait for
+//!   gc           old versions and old records go
 //! ```
 //! Evaluation is synchronous and awaits nothing: it answers, or names what is in the way. [`Leaseholders::execute`] is the thin shell
 //! around it: wait for what is in the way, evaluate again, propose, wait for apply with the latches held, answer.
 
 mod contention;
+mod gc;
 mod latches;
 mod locks;
 mod range;
@@ -46,6 +48,7 @@ use range::{After, Blocked, OnItsWay};
 use tscache::TimestampCache;
 use write::{Evaluated, Outcome};
 
+pub use gc::Protected;
 pub(crate) use range::RangeState;
 pub(crate) use read::{covered, raw_columns, rest};
 
@@ -251,6 +254,7 @@ impl Leaseholders {
                 }
                 Request::Intents { at, anchor, writes, stage } => self.try_intents(state, header, *at, anchor, writes, stage.as_deref()),
                 Request::Stage { at, anchor, keys } => self.try_stage(state, header, *at, anchor, keys),
+                Request::CommitRecord { at, anchor } => self.try_commit_record(state, header, *at, anchor),
                 Request::Finish { anchor, at, keys } => self.try_finish(state, header, anchor, *at, keys),
                 Request::Forget { anchor } => self.try_forget(state, header, anchor),
                 Request::Heartbeat { anchor } => self.try_heartbeat(state, header, anchor),
@@ -342,7 +346,7 @@ impl RangeEvents for Leaseholders {
         let range = replica.range_id();
         let unborn = self.unborn.lock().remove(&range);
         let state = match (handover.as_deref().map(postcard::from_bytes::<HandOver>), unborn) {
-            (Some(Ok(h)), _) => {
+            (Some(Ok(h)), unborn) => {
                 let tscache = TimestampCache::taken_over(&h.tscache);
                 let locks = LockTable::taken_over(&h.locks);
                 if let Err(e) = tscache.as_ref().map(|_| ()).and(locks.as_ref().map(|_| ())) {
@@ -354,9 +358,10 @@ impl RangeEvents for Leaseholders {
                     tscache.unwrap_or_else(|_| TimestampCache::new(lease.low_water)),
                     locks.unwrap_or_default(),
                 );
-                let mut inner = state.lock();
-                inner.closed = inner.closed.max(h.closed);
-                drop(inner);
+                state.raise_closed(h.closed);
+                if let Some(unborn) = unborn {
+                    unborn.pass_latches(&state);
+                }
                 state
             }
             (_, Some(unborn)) => unborn.adopt(lease.term, lease.low_water),
@@ -376,7 +381,9 @@ impl RangeEvents for Leaseholders {
     }
 
     fn hand_over(&self, range: RangeId) -> Bytes {
-        let Some(state) = self.served.write().remove(range) else { return Bytes::new() };
+        // A split-off range hands over before its own lease begins; it stays among the unborn for the latches that are still held.
+        let served = self.served.write().remove(range);
+        let Some(state) = served.or_else(|| self.unborn.lock().get(&range).cloned()) else { return Bytes::new() };
         let handover = {
             let mut inner = state.lock();
             // From here on nothing raises the cache or takes a lock here any more.

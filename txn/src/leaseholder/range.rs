@@ -11,8 +11,8 @@
 //! applied. Intents are looked at before versions, because resolution turns the one into the other in one step: a
 //! reader may see both, never neither.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use meridian_clock::{TaskGroup, Timestamp};
@@ -79,9 +79,9 @@ pub struct Inner {
     /// Timestamps of writes that are evaluated but not yet in the log: `closed` stays below them.
     in_flight: BTreeMap<Timestamp, u32>,
     /// Who waits for the intent on a key to be resolved.
-    intent_waits: BTreeMap<Key, Vec<oneshot::Sender<()>>>,
-    /// Ranges split off while latches were held: those latches are held there too.
-    children: Vec<Weak<RangeState>>,
+    intent_waits: BTreeMap<Key, Vec<(AttemptId, oneshot::Sender<()>)>>,
+    /// Ranges split off while latches were held, and which: they are held there too, until they are released here.
+    heirs: Vec<(Arc<RangeState>, BTreeSet<LatchId>)>,
 }
 
 /// One range as its leaseholder serves it. A new lease is a new `RangeState`.
@@ -112,7 +112,7 @@ impl RangeState {
                 closed: replica.closed_timestamp(),
                 in_flight: BTreeMap::new(),
                 intent_waits: BTreeMap::new(),
-                children: Vec::new(),
+                heirs: Vec::new(),
             }),
             replica,
         })
@@ -185,14 +185,14 @@ impl RangeState {
         inner.intent_waits.clear();
     }
 
-    /// Registers as waiting for the intent on `key`.
-    pub fn wait_for_intent(&self, key: &Key) -> oneshot::Receiver<()> {
+    /// Registers `attempt` as waiting for the intent on `key`. Resolves `Err` when it is sent away.
+    pub fn wait_for_intent(&self, key: &Key, attempt: AttemptId) -> oneshot::Receiver<()> {
         let (wake, woken) = oneshot::channel();
         let mut inner = self.lock();
         if !inner.ended {
             let waiters = inner.intent_waits.entry(key.clone()).or_default();
-            waiters.retain(|w| !w.is_closed());
-            waiters.push(wake);
+            waiters.retain(|(_, w)| !w.is_closed());
+            waiters.push((attempt, wake));
         }
         woken
     }
@@ -202,7 +202,7 @@ impl RangeState {
         let mut inner = self.lock();
         if !inner.intent_waits.is_empty() {
             for key in keys {
-                for waiter in inner.intent_waits.remove(key).unwrap_or_default() {
+                for (_, waiter) in inner.intent_waits.remove(key).unwrap_or_default() {
                     let _ = waiter.send(());
                 }
             }
@@ -212,12 +212,15 @@ impl RangeState {
         }
     }
 
-    /// Frees the locks of an attempt, here and in what was split off since.
+    /// Frees the locks of an attempt that is over; `waits_too`: whatever of it still waits here is sent away.
     pub fn release(&self, attempt: AttemptId, waits_too: bool) {
         let mut inner = self.lock();
         inner.locks.release_all(attempt);
         if waits_too {
             inner.locks.leave_all(attempt);
+            for waiters in inner.intent_waits.values_mut() {
+                waiters.retain(|(a, _)| *a != attempt);
+            }
         }
     }
 
@@ -238,12 +241,9 @@ impl RangeState {
         {
             let mut other = state.lock();
             other.span = span.clone();
-            other.latches = inner.latches.copy_for(&span);
             other.closed = inner.closed;
         }
-        if !state.lock().latches.is_empty() {
-            inner.children.push(Arc::downgrade(&state));
-        }
+        inner.pass_latches(&span, &state);
         inner.intent_waits.split_off(&span.start);
         inner.span.end = inner.span.end.clone().min(span.start.clone());
         state
@@ -251,37 +251,63 @@ impl RangeState {
 
     /// Makes the state of a split-off range that of its first lease.
     pub fn adopt(self: &Arc<Self>, term: Term, low_water: Timestamp) -> Arc<RangeState> {
-        let mut inner = self.lock();
-        let mut tscache = inner.tscache.clone();
+        let (mut tscache, locks, closed) = {
+            let mut inner = self.lock();
+            inner.ended = true;
+            (inner.tscache.clone(), std::mem::take(&mut inner.locks), inner.closed)
+        };
         tscache.raise_low(low_water);
-        let locks = std::mem::take(&mut inner.locks);
         let state = RangeState::new(self.replica.clone(), term, tscache, locks);
-        {
-            let mut other = state.lock();
-            other.latches = inner.latches.copy_for(&inner.span);
-            other.closed = other.closed.max(inner.closed);
-        }
-        inner.children.push(Arc::downgrade(&state));
-        inner.ended = true;
+        state.raise_closed(closed);
+        self.pass_latches(&state);
         state
     }
 
+    /// Latches still held here are held in `heir` too, until they are released here.
+    pub fn pass_latches(&self, heir: &Arc<RangeState>) {
+        let mut inner = self.lock();
+        let span = inner.span.clone();
+        inner.pass_latches(&span, heir);
+    }
+
+    /// Nothing is written at or below `closed` any more.
+    pub fn raise_closed(&self, closed: Timestamp) {
+        let mut inner = self.lock();
+        inner.closed = inner.closed.max(closed);
+    }
+
     fn release_latch(&self, id: LatchId, flight: Option<Timestamp>) {
-        let children = {
+        let heirs = {
             let mut inner = self.lock();
             inner.latches.release(id);
             if let Some(ts) = flight {
                 inner.land(ts);
             }
-            if inner.children.is_empty() { Vec::new() } else { inner.children.clone() }
+            if inner.heirs.is_empty() { Vec::new() } else { inner.heirs_of(id) }
         };
-        for child in children.iter().filter_map(Weak::upgrade) {
-            child.release_latch(id, None);
+        for heir in heirs {
+            heir.release_latch(id, None);
         }
     }
 }
 
 impl Inner {
+    fn pass_latches(&mut self, span: &Span, heir: &Arc<RangeState>) {
+        let latches = self.latches.copy_for(span);
+        let ids: BTreeSet<LatchId> = latches.ids().collect();
+        heir.lock().latches = latches;
+        if !ids.is_empty() {
+            self.heirs.push((heir.clone(), ids));
+        }
+    }
+
+    /// Who else holds the set `id`, which is being released.
+    fn heirs_of(&mut self, id: LatchId) -> Vec<Arc<RangeState>> {
+        let with_it = self.heirs.iter_mut().filter_map(|(heir, ids)| ids.remove(&id).then(|| heir.clone())).collect();
+        self.heirs.retain(|(_, ids)| !ids.is_empty());
+        with_it
+    }
+
     /// Fixes a lower bound for the timestamp of a write being evaluated: `closed` stays below it until it is in the log.
     pub fn take_off(&mut self, guard: &mut LatchGuard, ts: Timestamp) {
         *self.in_flight.entry(ts).or_insert(0) += 1;

@@ -128,8 +128,7 @@ impl DdlRun<'_> {
                     ast::SequenceOptions::StartWith(e, _) => SequenceOption::Start(integer(e)?),
                     ast::SequenceOptions::Cache(e) => SequenceOption::Cache(integer(e)?),
                     ast::SequenceOptions::DataType(ty) => SequenceOption::As(ty.clone()),
-                    ast::SequenceOptions::OwnedBy(name) if names::display(name).eq_ignore_ascii_case("none") => SequenceOption::OwnedBy(None),
-                    ast::SequenceOptions::OwnedBy(name) => SequenceOption::OwnedBy(Some(name.clone())),
+                    ast::SequenceOptions::OwnedBy(name) => SequenceOption::OwnedBy(name.clone()),
                     // sqlparser: the flag is true for NO CYCLE.
                     ast::SequenceOptions::Cycle(no) => SequenceOption::Cycle(!*no),
                 })

@@ -50,8 +50,7 @@ pub fn key_text(table: &TableDescriptor, index: &IndexDescriptor, values: &[Datu
 pub fn columns_text(table: &TableDescriptor, columns: &[u32], values: &[Datum]) -> String {
     let columns: Vec<_> = columns.iter().filter_map(|id| table.column(*id)).collect();
     let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
-    let values: Vec<String> =
-        columns.iter().zip(values).map(|(c, v)| value::to_text(v, c.ty, value::neutral_session())).collect();
+    let values: Vec<String> = columns.iter().zip(values).map(|(c, v)| value::to_text(v, c.ty, value::neutral_session())).collect();
     format!("({})=({})", names.join(", "), values.join(", "))
 }
 

@@ -50,7 +50,9 @@ impl InsertOperator {
         let ordinals = insert
             .columns
             .iter()
-            .map(|id| table.columns.iter().position(|c| c.id == *id).ok_or_else(|| SqlError::internal("INSERT names a column that is gone")))
+            .map(|id| {
+                table.columns.iter().position(|c| c.id == *id).ok_or_else(|| SqlError::internal("INSERT names a column that is gone"))
+            })
             .collect::<Result<Vec<_>>>()?;
         let mut state = State { writer, ordinals, ahead: VecDeque::new(), source_done: false, blind: false, touched: FxHashSet::default() };
         if cx.autocommit && insert.conflict.is_none() {

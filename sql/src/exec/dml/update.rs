@@ -76,7 +76,9 @@ impl Operator for UpdateOperator {
         let ordinals = update
             .assignments
             .iter()
-            .map(|(id, _)| table.columns.iter().position(|c| c.id == *id).ok_or_else(|| SqlError::internal("UPDATE sets a column that is gone")))
+            .map(|(id, _)| {
+                table.columns.iter().position(|c| c.id == *id).ok_or_else(|| SqlError::internal("UPDATE sets a column that is gone"))
+            })
             .collect::<Result<Vec<_>>>()?;
 
         let mut changes = Vec::with_capacity(batch.len);

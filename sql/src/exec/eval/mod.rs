@@ -116,9 +116,9 @@ pub fn eval_bool(expr: &Expr, row: &[Datum], cx: &mut EvalCx<'_>) -> Result<bool
 }
 
 fn param<'c>(index: usize, cx: &'c EvalCx<'_>) -> Result<&'c Datum> {
-    cx.params.get(index).ok_or_else(|| {
-        SqlError::new(crate::error::SqlState::UNDEFINED_PARAMETER, format!("there is no parameter ${}", index + 1))
-    })
+    cx.params
+        .get(index)
+        .ok_or_else(|| SqlError::new(crate::error::SqlState::UNDEFINED_PARAMETER, format!("there is no parameter ${}", index + 1)))
 }
 
 fn outer<'c>(depth: usize, ordinal: usize, cx: &'c EvalCx<'_>) -> Result<&'c Datum> {
@@ -197,9 +197,7 @@ fn eval_node(expr: &Expr, row: &[Datum], cx: &mut EvalCx<'_>) -> Result<Datum> {
             Ok(Datum::Record(fields.into()))
         }
         Expr::Field { input, index, .. } => match eval(input, row, cx)? {
-            Datum::Record(fields) => {
-                fields.get(*index).cloned().ok_or_else(|| SqlError::internal(format!("record has no field {index}")))
-            }
+            Datum::Record(fields) => fields.get(*index).cloned().ok_or_else(|| SqlError::internal(format!("record has no field {index}"))),
             Datum::Null => Ok(Datum::Null),
             other => Err(SqlError::internal(format!("field {index} of {other:?}, which is not a record"))),
         },

@@ -61,14 +61,7 @@ fn fold<'d>(
 }
 
 /// `left op ANY/ALL (array)`
-pub fn any_all(
-    left: &Expr,
-    array: &Expr,
-    function: &'static FunctionDef,
-    all: bool,
-    row: &[Datum],
-    cx: &mut EvalCx<'_>,
-) -> Result<Datum> {
+pub fn any_all(left: &Expr, array: &Expr, function: &'static FunctionDef, all: bool, row: &[Datum], cx: &mut EvalCx<'_>) -> Result<Datum> {
     let left = eval(left, row, cx)?;
     match eval(array, row, cx)? {
         Datum::Null => Ok(Datum::Null),
@@ -89,9 +82,8 @@ pub fn array_from(values: Vec<Datum>, element: DataType, nested: bool) -> Result
         let dims = if values.is_empty() { Vec::new() } else { vec![(values.len() as i32, 1)] };
         return Ok(Datum::Array(Arc::new(Array { element, dims, elements: values })));
     }
-    let mismatch = || {
-        SqlError::new(SqlState::ARRAY_SUBSCRIPT_ERROR, "multidimensional arrays must have array expressions with matching dimensions")
-    };
+    let mismatch =
+        || SqlError::new(SqlState::ARRAY_SUBSCRIPT_ERROR, "multidimensional arrays must have array expressions with matching dimensions");
     let mut dims: Option<Vec<(i32, i32)>> = None;
     let mut flat = Vec::new();
     let count = values.len() as i32;
@@ -121,12 +113,7 @@ pub fn array_from(values: Vec<Datum>, element: DataType, nested: bool) -> Result
 }
 
 /// `a[i]`, `a[i][j]`, `a[l:u]`: outside the bounds NULL, of a slice the empty array.
-pub fn subscript(
-    input: &Expr,
-    indices: &[(Option<Expr>, Option<Expr>, bool)],
-    row: &[Datum],
-    cx: &mut EvalCx<'_>,
-) -> Result<Datum> {
+pub fn subscript(input: &Expr, indices: &[(Option<Expr>, Option<Expr>, bool)], row: &[Datum], cx: &mut EvalCx<'_>) -> Result<Datum> {
     let Datum::Array(array) = eval(input, row, cx)? else { return Ok(Datum::Null) };
     let sliced = indices.iter().any(|(_, _, slice)| *slice);
     let mut bounds = Vec::with_capacity(indices.len());
@@ -234,7 +221,9 @@ pub fn subquery(expr: &Expr, row: &[Datum], cx: &mut EvalCx<'_>) -> Result<Datum
         SubqueryKind::AnyAll { left, function, all } => {
             let left = eval(left, row, cx)?;
             match &rows.set {
-                Some((set, has_null)) if !*all && is_equality(function.0.oid, function.0.name) => Ok(member(&left, set, *has_null, rows.len)),
+                Some((set, has_null)) if !*all && is_equality(function.0.oid, function.0.name) => {
+                    Ok(member(&left, set, *has_null, rows.len))
+                }
                 _ => fold(&left, rows.datums.iter().step_by(rows.width.max(1)), function.0, *all, cx),
             }
         }
@@ -267,7 +256,12 @@ fn member(left: &Datum, set: &value::DatumSet, has_null: bool, len: usize) -> Da
 }
 
 /// `(a, b) IN (query)`: true if a row equals in all columns, NULL if one might.
-fn row_in(left: &[Datum], functions: impl Iterator<Item = &'static FunctionDef> + Clone, rows: &SubRows, cx: &mut EvalCx<'_>) -> Result<Datum> {
+fn row_in(
+    left: &[Datum],
+    functions: impl Iterator<Item = &'static FunctionDef> + Clone,
+    rows: &SubRows,
+    cx: &mut EvalCx<'_>,
+) -> Result<Datum> {
     let mut unknown = false;
     for index in 0..rows.len {
         let right = &rows.datums[index * rows.width..(index + 1) * rows.width];

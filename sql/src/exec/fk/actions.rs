@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use meridian_txn::api::LockStrength;
 
-use super::{BATCH_KEYS, Check, ForeignKey, ParentChange, children, is_check, note_delete, note_update, referencing, still_referenced, values_of};
+use super::{
+    BATCH_KEYS, Check, ForeignKey, ParentChange, children, is_check, note_delete, note_update, referencing, still_referenced, values_of,
+};
 use crate::catalog::descriptor::{ReferentialAction, RelationDescriptor};
 use crate::error::Result;
 use crate::exec::context::{ExecContext, table_of};

@@ -58,7 +58,10 @@ fn scan_plan(key: &ForeignKey, table: &TableDescriptor, columns: &[u32], keys: &
         Some((index, leading)) => {
             let ranges = keys
                 .iter()
-                .map(|values| IndexRange { equal: index.keys[..leading].iter().map(|k| constant(k.column, values)).collect(), ..IndexRange::default() })
+                .map(|values| IndexRange {
+                    equal: index.keys[..leading].iter().map(|k| constant(k.column, values)).collect(),
+                    ..IndexRange::default()
+                })
                 .collect();
             (index.id, ranges)
         }

@@ -139,7 +139,13 @@ pub fn note_insert(relation: &Arc<RelationDescriptor>, row: &[Datum], cx: &mut E
     Ok(())
 }
 
-fn note_child(relation: &Arc<RelationDescriptor>, table: &TableDescriptor, index: usize, row: &[Datum], cx: &mut ExecContext<'_>) -> Result<()> {
+fn note_child(
+    relation: &Arc<RelationDescriptor>,
+    table: &TableDescriptor,
+    index: usize,
+    row: &[Datum],
+    cx: &mut ExecContext<'_>,
+) -> Result<()> {
     let key = &table.foreign_keys[index];
     let values = values_of(table, &key.columns, row);
     let nulls = values.iter().filter(|v| matches!(v, Datum::Null)).count();
@@ -292,8 +298,15 @@ pub async fn missing_parents(key: &ForeignKey, values: &[Vec<Datum>], cx: &mut E
     let index = parent_table
         .all_indexes()
         .filter(|i| i.id == parent_table.primary.id || (i.unique && i.predicate.is_none()))
-        .find(|i| i.keys.len() == descriptor.referenced_columns.len() && i.keys.iter().all(|k| descriptor.referenced_columns.contains(&k.column)))
-        .ok_or_else(|| SqlError::new(SqlState::INVALID_FOREIGN_KEY, format!("there is no unique constraint matching foreign key \"{}\"", descriptor.name)))?;
+        .find(|i| {
+            i.keys.len() == descriptor.referenced_columns.len() && i.keys.iter().all(|k| descriptor.referenced_columns.contains(&k.column))
+        })
+        .ok_or_else(|| {
+            SqlError::new(
+                SqlState::INVALID_FOREIGN_KEY,
+                format!("there is no unique constraint matching foreign key \"{}\"", descriptor.name),
+            )
+        })?;
     let layout = IndexLayout::new(parent_table, index)?;
     let child_table = table_of(&key.child)?;
     let lock = Some(Locking { strength: LockStrength::KeyShare, wait: cx.lock_wait(LockWait::Block(None)) });
@@ -334,7 +347,10 @@ pub fn still_referenced(key: &ForeignKey, values: &[Datum], cx: &ExecContext<'_>
     let text = columns_text(table_of(&parent)?, &descriptor.referenced_columns, values);
     Ok(SqlError::new(
         SqlState::FOREIGN_KEY_VIOLATION,
-        format!("update or delete on table \"{}\" violates foreign key constraint \"{}\" on table \"{}\"", parent.name, descriptor.name, key.child.name),
+        format!(
+            "update or delete on table \"{}\" violates foreign key constraint \"{}\" on table \"{}\"",
+            parent.name, descriptor.name, key.child.name
+        ),
     )
     .detail(format!("Key {text} is still referenced from table \"{}\".", key.child.name))
     .constraint(&descriptor.name))

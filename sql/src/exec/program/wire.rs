@@ -54,8 +54,23 @@ pub fn pushable(function: &FunctionDef, needs: &mut Needs) -> bool {
         Volatility::Stable => {
             needs.session = true;
             let name = function.name;
-            let catalog = ["pg_", "has_", "to_reg", "obj_", "col_", "shobj_", "format_type", "reg", "row_security", "txid", "current_schema", "inet_"];
-            !catalog.iter().any(|prefix| name.starts_with(prefix)) && !function.args.iter().any(|t| is_catalog_type(*t)) && !is_catalog_type(function.returns)
+            let catalog = [
+                "pg_",
+                "has_",
+                "to_reg",
+                "obj_",
+                "col_",
+                "shobj_",
+                "format_type",
+                "reg",
+                "row_security",
+                "txid",
+                "current_schema",
+                "inet_",
+            ];
+            !catalog.iter().any(|prefix| name.starts_with(prefix))
+                && !function.args.iter().any(|t| is_catalog_type(*t))
+                && !is_catalog_type(function.returns)
         }
     }
 }

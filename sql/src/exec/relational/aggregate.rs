@@ -166,8 +166,7 @@ impl HashAggregate {
             }
             return;
         }
-        for (number, set) in plan.aggregate.sets.iter().enumerate().filter(|(_, set)| set.is_empty()) {
-            let _ = set;
+        for (number, _) in plan.aggregate.sets.iter().enumerate().filter(|(_, set)| set.is_empty()) {
             let mut key = vec![Datum::Null; plan.spec.groups];
             key.push(Datum::Int4(number as i32));
             // A spilled table has rows, so every set has its group already, in memory or on disk.

@@ -124,7 +124,17 @@ struct Shape<'p> {
 impl HashJoin {
     /// Over two inputs.
     pub fn new(left: Box<dyn Operator>, right: Box<dyn Operator>) -> Self {
-        HashJoin { left, right, table: None, level: 0, source: LeftSource::Operator, probe: None, parts: Vec::new(), unmatched: None, started: false }
+        HashJoin {
+            left,
+            right,
+            table: None,
+            level: 0,
+            source: LeftSource::Operator,
+            probe: None,
+            parts: Vec::new(),
+            unmatched: None,
+            started: false,
+        }
     }
 
     /// Builds the table; if it does not fit, splits both sides.
@@ -142,7 +152,7 @@ impl HashJoin {
                     Some(parts) => parts.push(hash, &joined(key, row))?,
                     None => {
                         if !table.add(hash, key, row) && table.rows.len > 16 {
-                            split = Some(self.spill_table(&mut table, shape, 1, cx).await?);
+                            split = Some(Self::spill_table(&mut table, shape, 1, cx).await?);
                         }
                     }
                 }
@@ -168,7 +178,7 @@ impl HashJoin {
     }
 
     /// Moves a table's rows into parts.
-    async fn spill_table(&self, table: &mut JoinTable, shape: &Shape<'_>, level: u32, cx: &mut ExecContext<'_>) -> Result<Partitions> {
+    async fn spill_table(table: &mut JoinTable, shape: &Shape<'_>, level: u32, cx: &mut ExecContext<'_>) -> Result<Partitions> {
         let mut parts = Partitions::new(shape.right_keys.len() + table.rows.width, level, &cx.spill)?;
         let suspends = walk::any_suspends(shape.right_keys.iter().copied());
         let keys = subquery::project(&shape.right_keys, suspends, &table.rows, cx).await?;
@@ -210,7 +220,7 @@ impl HashJoin {
                     let fits = table.add(hash, key, row);
                     // At the last level the part is joined as it is: its rows share a key and cannot be told apart.
                     if !fits && table.rows.len > 16 && level < LEVELS_MAX {
-                        split = Some(self.spill_table(&mut table, shape, level + 1, cx).await?);
+                        split = Some(Self::spill_table(&mut table, shape, level + 1, cx).await?);
                     }
                 }
             }

@@ -75,14 +75,14 @@ impl LookupJoin {
         }
         let lock = scan.lock.map(|l| Locking { strength: l.strength, wait: cx.lock_wait(l.wait) });
         let entries = read_stretches(&access, &stretches, lock, cx).await?;
-        let found = self.decode(scan, &access, stretches.len(), entries, lock, cx).await?;
+        let found = Self::decode(self.filter_suspends, scan, &access, stretches.len(), entries, lock, cx).await?;
         self.access = Some(access);
         Ok(Current { left, wanted, found, row: 0, stretch: 0, at: 0, matched: false })
     }
 
     /// Output rows of each stretch from its entries.
     async fn decode(
-        &self,
+        filter_suspends: bool,
         scan: &Scan,
         access: &Access,
         stretches: usize,
@@ -115,7 +115,7 @@ impl LookupJoin {
         let mut found: Vec<RowBatch> = (0..stretches).map(|_| RowBatch::new(width)).collect();
         for (row, owner) in rows.rows().zip(owners) {
             if let Some(filter) = &scan.filter
-                && !passes(filter, self.filter_suspends, row, cx).await?
+                && !passes(filter, filter_suspends, row, cx).await?
             {
                 continue;
             }

@@ -93,7 +93,14 @@ impl SetOp {
         SetOp { left, right, counts: None, part: None, from_part: false, parts: Vec::new(), started: false, union: None }
     }
 
-    async fn next_union(&mut self, plan: &Plan, left: &Plan, right: &Plan, all: bool, cx: &mut ExecContext<'_>) -> Result<Option<RowBatch>> {
+    async fn next_union(
+        &mut self,
+        plan: &Plan,
+        left: &Plan,
+        right: &Plan,
+        all: bool,
+        cx: &mut ExecContext<'_>,
+    ) -> Result<Option<RowBatch>> {
         let width = plan.columns.len();
         let mut union = match self.union.take() {
             Some(union) => union,

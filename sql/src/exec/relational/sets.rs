@@ -125,18 +125,18 @@ impl ProjectSet {
         ProjectSet { input, current: None, expanded: Vec::new().into_iter(), suspends }
     }
 
-    async fn expand(&self, exprs: &[ProjectSetExpr], row: &[Datum], cx: &mut ExecContext<'_>) -> Result<Vec<Vec<Datum>>> {
+    async fn expand(suspends: bool, exprs: &[ProjectSetExpr], row: &[Datum], cx: &mut ExecContext<'_>) -> Result<Vec<Vec<Datum>>> {
         let input = RowBatch { width: row.len(), len: 1, datums: row.to_vec() };
         let mut columns: Vec<(bool, Vec<Datum>)> = Vec::with_capacity(exprs.len());
         let mut memory = cx.memory.reservation();
         for expr in exprs {
             match expr {
                 ProjectSetExpr::Scalar(expr) => {
-                    columns.push((false, subquery::project(&[expr], self.suspends, &input, cx).await?.datums));
+                    columns.push((false, subquery::project(&[expr], suspends, &input, cx).await?.datums));
                 }
                 ProjectSetExpr::Set { function, args, .. } => {
                     let args: Vec<&Expr> = args.iter().collect();
-                    let args = subquery::project(&args, self.suspends, &input, cx).await?.datums;
+                    let args = subquery::project(&args, suspends, &input, cx).await?.datums;
                     let mut values = Vec::new();
                     call_set(function.0, &args, cx, &mut |mut row| {
                         let value = if row.len() == 1 { row.swap_remove(0) } else { Datum::Record(row.into()) };
@@ -177,7 +177,7 @@ impl Operator for ProjectSet {
                     None => break,
                 },
             };
-            self.expanded = self.expand(exprs, batch.row(at), cx).await?.into_iter();
+            self.expanded = Self::expand(self.suspends, exprs, batch.row(at), cx).await?.into_iter();
             self.current = Some((batch, at + 1));
         }
         Ok((!out.is_empty()).then_some(out))

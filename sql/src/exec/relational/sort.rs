@@ -48,8 +48,20 @@ impl Order {
     pub fn compare(&self, a: &Datum, b: &Datum) -> Ordering {
         match (a, b) {
             (Datum::Null, Datum::Null) => Ordering::Equal,
-            (Datum::Null, _) => if self.nulls_first { Ordering::Less } else { Ordering::Greater },
-            (_, Datum::Null) => if self.nulls_first { Ordering::Greater } else { Ordering::Less },
+            (Datum::Null, _) => {
+                if self.nulls_first {
+                    Ordering::Less
+                } else {
+                    Ordering::Greater
+                }
+            }
+            (_, Datum::Null) => {
+                if self.nulls_first {
+                    Ordering::Greater
+                } else {
+                    Ordering::Less
+                }
+            }
             _ => {
                 let ordering = match self.blank_padded {
                     true => crate::types::compare_typed(DataType::BPCHAR, a, b),

@@ -32,7 +32,6 @@ pub struct Window {
 struct Layout<'p> {
     exprs: Vec<&'p Expr>,
     partition: usize,
-    order: usize,
     /// First argument of each call, number of arguments, filter.
     calls: Vec<(usize, usize, Option<usize>)>,
 }
@@ -45,7 +44,7 @@ fn layout<'p>(partition: &'p [Expr], order: &'p [SortKey], calls: &'p [WindowCal
         exprs.extend(call.args.iter().chain(&call.filter));
         places.push((first, call.args.len(), call.filter.as_ref().map(|_| first + call.args.len())));
     }
-    Layout { exprs, partition: partition.len(), order: order.len(), calls: places }
+    Layout { exprs, partition: partition.len(), calls: places }
 }
 
 impl Window {
@@ -98,7 +97,13 @@ impl Window {
     }
 
     /// Computes every call over the partition.
-    async fn compute(&mut self, order: &[SortKey], calls: &[WindowCall], layout: &Layout<'_>, cx: &mut ExecContext<'_>) -> Result<Vec<Vec<Datum>>> {
+    async fn compute(
+        &mut self,
+        order: &[SortKey],
+        calls: &[WindowCall],
+        layout: &Layout<'_>,
+        cx: &mut ExecContext<'_>,
+    ) -> Result<Vec<Vec<Datum>>> {
         let peers = Peers::of(&self.computed, layout.partition, order);
         let mut columns = Vec::with_capacity(calls.len());
         for (call, place) in calls.iter().zip(&layout.calls) {
@@ -118,13 +123,17 @@ impl Window {
             };
             columns.push(column);
         }
-        let _ = layout.order;
         Ok(columns)
     }
 }
 
 /// An aggregate over each row's frame. As long as frames only grow at the end, rows are fed once.
-fn aggregate(call: &WindowCall, computed: &RowBatch, (first, count, filter): (usize, usize, Option<usize>), bounds: &Bounds) -> Result<Vec<Datum>> {
+fn aggregate(
+    call: &WindowCall,
+    computed: &RowBatch,
+    (first, count, filter): (usize, usize, Option<usize>),
+    bounds: &Bounds,
+) -> Result<Vec<Datum>> {
     let FunctionBody::Aggregate { new, .. } = call.function.0.body else { return Err(SqlError::internal("not an aggregate")) };
     let types: Vec<_> = call.args.iter().map(Expr::ty).collect();
     let mut out: Vec<Datum> = Vec::with_capacity(computed.len);
@@ -163,7 +172,13 @@ fn integer(datum: &Datum) -> Option<i64> {
 }
 
 /// The window functions proper.
-fn ranking(call: &WindowCall, computed: &RowBatch, (first, count, _): (usize, usize, Option<usize>), peers: &Peers, bounds: &Bounds) -> Result<Vec<Datum>> {
+fn ranking(
+    call: &WindowCall,
+    computed: &RowBatch,
+    (first, count, _): (usize, usize, Option<usize>),
+    peers: &Peers,
+    bounds: &Bounds,
+) -> Result<Vec<Datum>> {
     let rows = computed.len;
     let arg = |row: usize, n: usize| if n < count { computed.row(row)[first + n].clone() } else { Datum::Null };
     let total = rows as f64;
@@ -184,7 +199,8 @@ fn ranking(call: &WindowCall, computed: &RowBatch, (first, count, _): (usize, us
                 Some(n) => {
                     let (n, row, rows) = (n, row as i64, rows as i64);
                     let (size, larger) = (rows / n, rows % n);
-                    let tile = if row < larger * (size + 1) { row / (size + 1) } else { larger + (row - larger * (size + 1)) / size.max(1) };
+                    let tile =
+                        if row < larger * (size + 1) { row / (size + 1) } else { larger + (row - larger * (size + 1)) / size.max(1) };
                     Datum::Int4((tile + 1) as i32)
                 }
             },
@@ -194,7 +210,10 @@ fn ranking(call: &WindowCall, computed: &RowBatch, (first, count, _): (usize, us
                     None => Datum::Null,
                     Some(offset) => {
                         let offset = if name == "lag" { offset.checked_neg() } else { Some(offset) };
-                        let at = offset.and_then(|o| (row as i64).checked_add(o)).and_then(|at| usize::try_from(at).ok()).filter(|at| *at < rows);
+                        let at = offset
+                            .and_then(|o| (row as i64).checked_add(o))
+                            .and_then(|at| usize::try_from(at).ok())
+                            .filter(|at| *at < rows);
                         at.map_or_else(|| arg(row, 2), |at| arg(at, 0))
                     }
                 }
@@ -206,7 +225,9 @@ fn ranking(call: &WindowCall, computed: &RowBatch, (first, count, _): (usize, us
                     "last_value" => to.checked_sub(1),
                     _ => match integer(&arg(row, 1)) {
                         None => None,
-                        Some(n) if n <= 0 => return Err(SqlError::new(SqlState("22016"), "argument of nth_value must be greater than zero")),
+                        Some(n) if n <= 0 => {
+                            return Err(SqlError::new(SqlState("22016"), "argument of nth_value must be greater than zero"));
+                        }
                         Some(n) => from.checked_add(n as usize - 1),
                     },
                 };

@@ -193,7 +193,7 @@ fn range_bound(
     // Preceding means smaller in an ascending order, greater in a descending one.
     let operator = if preceding == key.descending { "+" } else { "-" };
     let ty = key.expr.ty();
-    let function = resolve_operator(operator, Some(ty), offset_ty)?.resolved();
+    let function = resolve_operator(operator, Some(ty), offset_ty)?.call.resolved();
     let limit = match invoke(function.def, &[value.clone(), offset.clone()], &mut cx.eval()) {
         Ok(limit) => limit,
         // Past what the type holds: no row lies beyond.
@@ -202,7 +202,11 @@ fn range_bound(
         }
         Err(e) => return Err(e),
     };
-    let limit = if function.returns == ty { limit } else { crate::exec::value::cast(limit, function.returns, ty, -1, false, &mut cx.eval().functions)? };
+    let limit = if function.returns == ty {
+        limit
+    } else {
+        crate::exec::value::cast(limit, function.returns, ty, -1, false, &mut cx.eval().functions)?
+    };
     let order = Order::of(key);
     let mut at = first_where(computed.len, |at| {
         let ordering = order.compare(&computed.row(at)[partition], &limit);
@@ -228,7 +232,11 @@ fn is_null(computed: &RowBatch, partition: usize, row: usize) -> bool {
 }
 
 fn non_null_start(computed: &RowBatch, partition: usize) -> usize {
-    if computed.len == 0 || !is_null(computed, partition, 0) { 0 } else { first_where(computed.len, |at| !is_null(computed, partition, at)) }
+    if computed.len == 0 || !is_null(computed, partition, 0) {
+        0
+    } else {
+        first_where(computed.len, |at| !is_null(computed, partition, at))
+    }
 }
 
 fn non_null_end(computed: &RowBatch, partition: usize) -> usize {

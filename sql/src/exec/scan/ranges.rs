@@ -58,7 +58,11 @@ pub fn stretches(layout: &IndexLayout, range: &IndexRange, row: &[Datum], cx: &m
 }
 
 fn part(layout: &IndexLayout, at: usize) -> Result<&KeyPart> {
-    layout.keys.get(at).or_else(|| layout.suffix.get(at - layout.keys.len())).ok_or_else(|| SqlError::internal("more bounds than index columns"))
+    layout
+        .keys
+        .get(at)
+        .or_else(|| layout.suffix.get(at - layout.keys.len()))
+        .ok_or_else(|| SqlError::internal("more bounds than index columns"))
 }
 
 /// One key prefix per non-NULL element of the array.

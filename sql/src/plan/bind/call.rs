@@ -10,7 +10,6 @@ use super::Binder;
 use super::expr::call_expr;
 use super::scope::{PendingWindow, idents, name_span};
 use crate::error::{Result, SqlError, SqlState};
-use crate::functions::coerce::type_name;
 use crate::functions::registry::functions_named;
 use crate::functions::resolve::{ResolvedCall, resolve_function};
 use crate::functions::{FunctionBody, FunctionDef};
@@ -33,7 +32,7 @@ fn kind_of(def: &FunctionDef) -> Kind {
         FunctionBody::Aggregate { .. } => Kind::Aggregate,
         FunctionBody::Window => Kind::Window,
         FunctionBody::Set { .. } => Kind::Set,
-        FunctionBody::Scalar(_) | FunctionBody::Executor => Kind::Scalar,
+        FunctionBody::Scalar(_) | FunctionBody::Typed(_) | FunctionBody::Executor => Kind::Scalar,
     }
 }
 
@@ -465,7 +464,7 @@ impl Binder<'_> {
                     DataType::NUMERIC => DataType::NUMERIC,
                     DataType::DATE | DataType::TIME | DataType::TIMETZ | DataType::TIMESTAMP | DataType::TIMESTAMPTZ | DataType::INTERVAL => DataType::INTERVAL,
                     other => {
-                        let message = format!("RANGE with offset PRECEDING/FOLLOWING is not supported for column type {}", type_name(other));
+                        let message = format!("RANGE with offset PRECEDING/FOLLOWING is not supported for column type {}", other.name());
                         return self.fail(span, SqlState::FEATURE_NOT_SUPPORTED, message);
                     }
                 }
@@ -475,7 +474,7 @@ impl Binder<'_> {
         let expr = match self.try_coerce(expr, ty, -1, CastContext::Implicit, offset.span())? {
             Some(expr) => expr,
             None => {
-                let message = format!("argument of {unit:?} must be type {}, not type {}", type_name(ty), type_name(from)).replace("Rows", "ROWS");
+                let message = format!("argument of {unit:?} must be type {}, not type {}", ty.name(), from.name()).replace("Rows", "ROWS");
                 return self.fail(offset.span(), SqlState::DATATYPE_MISMATCH, message);
             }
         };
@@ -494,7 +493,7 @@ impl Binder<'_> {
             },
         };
         if matches!(expr.ty(), DataType::JSON) {
-            let error = SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("could not identify an ordering operator for type {}", type_name(expr.ty())))
+            let error = SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("could not identify an ordering operator for type {}", expr.ty().name()))
                 .hint("Use an explicit ordering operator or modify the query.");
             return Err(self.at(span, error));
         }

@@ -5,7 +5,7 @@ use sqlparser::tokenizer::Span;
 
 use super::Binder;
 use crate::error::{Result, SqlError, SqlState};
-use crate::functions::coerce::{select_common_type, type_name};
+use crate::functions::coerce::select_common_type;
 use crate::plan::expr::Expr;
 use crate::types::casts::{CastContext, CastMethod, find_cast};
 use crate::types::text_io::{Io, parse_text};
@@ -83,7 +83,7 @@ impl Binder<'_> {
         let from = expr.ty();
         match self.try_coerce(expr, to, NO_TYPMOD, CastContext::Implicit, span)? {
             Some(expr) => Ok(expr),
-            None => self.fail(span, SqlState::DATATYPE_MISMATCH, format!("cannot convert type {} to {}", type_name(from), type_name(to))),
+            None => self.fail(span, SqlState::DATATYPE_MISMATCH, format!("cannot convert type {} to {}", from.name(), to.name())),
         }
     }
 
@@ -92,7 +92,7 @@ impl Binder<'_> {
         let from = expr.ty();
         match self.try_coerce(expr, to, typmod, CastContext::Explicit, span)? {
             Some(expr) => Ok(expr),
-            None => self.fail(span, SqlState::CANNOT_COERCE, format!("cannot cast type {} to {}", type_name(from), type_name(to))),
+            None => self.fail(span, SqlState::CANNOT_COERCE, format!("cannot cast type {} to {}", from.name(), to.name())),
         }
     }
 
@@ -102,7 +102,7 @@ impl Binder<'_> {
         match self.try_coerce(expr, to, typmod, CastContext::Assignment, span)? {
             Some(expr) => Ok(expr),
             None => {
-                let message = format!("column \"{column}\" is of type {} but expression is of type {}", type_name(to), type_name(from));
+                let message = format!("column \"{column}\" is of type {} but expression is of type {}", to.name(), from.name());
                 let error = SqlError::new(SqlState::DATATYPE_MISMATCH, message).hint("You will need to rewrite or cast the expression.");
                 Err(self.at(span, error))
             }
@@ -114,7 +114,7 @@ impl Binder<'_> {
         let from = expr.ty();
         match self.try_coerce(expr, DataType::BOOL, NO_TYPMOD, CastContext::Assignment, span)? {
             Some(expr) if from == DataType::BOOL || from == DataType::UNKNOWN => Ok(expr),
-            _ => self.fail(span, SqlState::DATATYPE_MISMATCH, format!("argument of {what} must be type boolean, not type {}", type_name(from))),
+            _ => self.fail(span, SqlState::DATATYPE_MISMATCH, format!("argument of {what} must be type boolean, not type {}", from.name())),
         }
     }
 

@@ -6,7 +6,6 @@ use sqlparser::tokenizer::Span;
 use super::{Binder, MAX_EXPR_DEPTH};
 use crate::error::{Result, SqlError, SqlState};
 use crate::functions::FunctionBody;
-use crate::functions::coerce::{element_of, type_name};
 use crate::functions::resolve::resolve_operator;
 use crate::plan::expr::{Expr, FunctionRef};
 use crate::types::{DataType, Datum};
@@ -62,7 +61,7 @@ impl Binder<'_> {
                 let (to, typmod) = super::types::resolve(data_type).map_err(|x| self.at(e.span(), x))?;
                 let span = expr.span();
                 // `ARRAY[]::int[]`: the elements take the type from outside.
-                if let (E::Array(array), Some(element)) = (&**expr, element_of(to)) {
+                if let (E::Array(array), Some(element)) = (&**expr, to.element()) {
                     return self.array_of_type(&array.elem, to, element, typmod, span);
                 }
                 let input = self.expr(expr)?;
@@ -317,11 +316,11 @@ impl Binder<'_> {
         let spans: Vec<Span> = elements.iter().map(Spanned::span).collect();
         let bound = elements.iter().map(|e| self.expr(e)).collect::<Result<Vec<_>>>()?;
         let (elements, ty) = self.unify(bound, "ARRAY", &spans)?;
-        match element_of(ty) {
+        match ty.element() {
             Some(inner) if ty != DataType::INT2VECTOR && ty != DataType::OIDVECTOR => Ok(Expr::Array { elements, element: inner, nested: true }),
             _ => {
-                if crate::functions::coerce::array_of(ty).is_none() {
-                    return self.fail(span, SqlState::UNDEFINED_OBJECT, format!("could not find array type for data type {}", type_name(ty)));
+                if ty.array_type().is_none() {
+                    return self.fail(span, SqlState::UNDEFINED_OBJECT, format!("could not find array type for data type {}", ty.name()));
                 }
                 Ok(Expr::Array { elements, element: ty, nested: false })
             }
@@ -336,7 +335,7 @@ impl Binder<'_> {
                 ast::Expr::Array(inner) if nested => self.array_of_type(&inner.elem, array, element, typmod, e.span())?,
                 _ => {
                     let bound = self.expr(e)?;
-                    if element_of(bound.ty()).is_some() {
+                    if bound.ty().element().is_some() {
                         let whole = self.array(elements, span)?;
                         return self.cast(whole, array, typmod, span);
                     }
@@ -399,7 +398,7 @@ impl Binder<'_> {
             let ty = bound.ty();
             match self.try_coerce(bound, DataType::INT4, -1, crate::types::casts::CastContext::Assignment, e.span())? {
                 Some(bound) => Ok(bound),
-                None => self.fail(e.span(), SqlState::DATATYPE_MISMATCH, format!("array subscript must have type integer, not {}", type_name(ty))),
+                None => self.fail(e.span(), SqlState::DATATYPE_MISMATCH, format!("array subscript must have type integer, not {}", ty.name())),
             }
         };
         match subscript {
@@ -421,11 +420,11 @@ impl Binder<'_> {
         if ty == DataType::JSONB {
             return self.unsupported(span, "jsonb subscripting");
         }
-        let Some(element) = element_of(ty) else {
+        let Some(element) = ty.element() else {
             return self.fail(
                 span,
                 SqlState::DATATYPE_MISMATCH,
-                format!("cannot subscript type {} because it does not support subscripting", type_name(ty)),
+                format!("cannot subscript type {} because it does not support subscripting", ty.name()),
             );
         };
         // One slice makes all of them slices; `[n]` beside a slice means `[1:n]`.
@@ -460,7 +459,7 @@ impl Binder<'_> {
         if value.ty() == DataType::RECORD {
             return self.fail(name.span, SqlState::UNDEFINED_COLUMN, format!("could not identify column \"{}\" in record data type", name.value));
         }
-        let message = format!("column notation .{} applied to type {}, which is not a composite type", name.value, type_name(value.ty()));
+        let message = format!("column notation .{} applied to type {}, which is not a composite type", name.value, value.ty().name());
         self.fail(name.span, SqlState::WRONG_OBJECT_TYPE, message)
     }
 }

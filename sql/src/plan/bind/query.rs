@@ -6,7 +6,7 @@ use sqlparser::tokenizer::Span;
 use super::Binder;
 use super::scope::{CteEntry, Scope};
 use crate::error::{Result, SqlError, SqlState};
-use crate::functions::coerce::{select_common_type, type_name};
+use crate::functions::coerce::select_common_type;
 use crate::plan::Command;
 use crate::plan::expr::Expr;
 use crate::plan::logical::*;
@@ -131,7 +131,7 @@ impl Binder<'_> {
         let ty = bound.ty();
         match self.try_coerce(bound, DataType::INT8, -1, CastContext::Assignment, e.span())? {
             Some(bound) => Ok(Some(bound)),
-            None => self.fail(e.span(), SqlState::DATATYPE_MISMATCH, format!("argument of {what} must be type bigint, not type {}", type_name(ty))),
+            None => self.fail(e.span(), SqlState::DATATYPE_MISMATCH, format!("argument of {what} must be type bigint, not type {}", ty.name())),
         }
     }
 
@@ -454,8 +454,8 @@ impl Binder<'_> {
                 let message = format!(
                     "recursive query \"{name}\" column {} has type {} in non-recursive term but type {} overall",
                     n + 1,
-                    type_name(want),
-                    type_name(overall)
+                    want.name(),
+                    overall.name()
                 );
                 let error = SqlError::new(SqlState::DATATYPE_MISMATCH, message).hint("Cast the output of the non-recursive term to the correct type.");
                 return Err(self.at(left.span(), error));

@@ -778,7 +778,7 @@ fn subquery_name(body: &ast::SetExpr) -> Option<(String, u8)> {
 
 fn type_column_name(ty: &ast::DataType) -> Option<String> {
     let (resolved, _) = super::types::resolve(ty).ok()?;
-    let element = crate::functions::coerce::element_of(resolved).unwrap_or(resolved);
+    let element = resolved.element().unwrap_or(resolved);
     Some(element.typname().to_owned())
 }
 

@@ -6,7 +6,7 @@ use sqlparser::tokenizer::Span;
 use super::Binder;
 use super::expr::{call_expr, operator_name};
 use crate::error::{Result, SqlError, SqlState};
-use crate::functions::coerce::{array_of, element_of, select_common_type, type_name};
+use crate::functions::coerce::select_common_type;
 use crate::functions::resolve::resolve_operator;
 use crate::plan::expr::{Expr, FunctionRef, SubqueryKind};
 use crate::plan::logical::*;
@@ -88,7 +88,7 @@ impl Binder<'_> {
             None => return self.unsupported(expr.span(), "this collation"),
         }
         if !matches!(input.ty().category(), 'S') {
-            let message = format!("collations are not supported by type {}", type_name(input.ty()));
+            let message = format!("collations are not supported by type {}", input.ty().name());
             return self.fail(expr.span(), SqlState::DATATYPE_MISMATCH, message);
         }
         Ok(input)
@@ -236,12 +236,12 @@ impl Binder<'_> {
         }
         let item_span = |n: usize| items[n].span();
         let types: Vec<DataType> = std::iter::once(left.ty()).chain(bound.iter().map(Expr::ty)).collect();
-        let common = select_common_type(&types, "IN").ok().filter(|t| *t != DataType::RECORD && array_of(*t).is_some());
+        let common = select_common_type(&types, "IN").ok().filter(|t| *t != DataType::RECORD && t.array_type().is_some());
         if bound.len() > 1
             && !matches!(left, Expr::Row { .. })
             && let Some(common) = common
             && let Ok(resolved) = resolve_operator("=", Some(if left.ty() == DataType::UNKNOWN { common } else { left.ty() }), common)
-            && let (to, true) = (resolved.call.arg_types[1], array_of(resolved.call.arg_types[1]).is_some())
+            && let (to, true) = (resolved.call.arg_types[1], resolved.call.arg_types[1].array_type().is_some())
         {
             let left = self.coerce(left, resolved.call.arg_types[0], span)?;
             let elements = bound.into_iter().enumerate().map(|(n, e)| self.coerce(e, to, item_span(n))).collect::<Result<Vec<_>>>()?;
@@ -272,7 +272,7 @@ impl Binder<'_> {
         let r = self.expr(right)?;
         let element = match r.ty() {
             DataType::UNKNOWN => DataType::UNKNOWN,
-            ty => match element_of(ty) {
+            ty => match ty.element() {
                 Some(element) => element,
                 None => return self.fail(right.span(), SqlState::WRONG_OBJECT_TYPE, "op ANY/ALL (array) requires array on right side"),
             },
@@ -282,8 +282,8 @@ impl Binder<'_> {
             return self.fail(span, SqlState::WRONG_OBJECT_TYPE, "op ANY/ALL (array) requires operator to yield boolean");
         }
         let l = self.coerce(l, resolved.call.arg_types[0], span)?;
-        let array = array_of(resolved.call.arg_types[1])
-            .ok_or_else(|| SqlError::new(SqlState::UNDEFINED_OBJECT, format!("could not find array type for data type {}", type_name(resolved.call.arg_types[1]))))?;
+        let array = resolved.call.arg_types[1].array_type()
+            .ok_or_else(|| SqlError::new(SqlState::UNDEFINED_OBJECT, format!("could not find array type for data type {}", resolved.call.arg_types[1].name())))?;
         let r = if r.ty() == array { r } else { self.coerce(r, array, right.span())? };
         Ok(Expr::AnyAll { left: Box::new(l), array: Box::new(r), function: FunctionRef(resolved.call.def), all })
     }
@@ -377,8 +377,8 @@ impl Binder<'_> {
             return self.fail(span, SqlState::SYNTAX_ERROR, "subquery must return only one column");
         };
         let element = self.cols[col].ty;
-        let Some(ty) = array_of(element) else {
-            return self.fail(span, SqlState::UNDEFINED_OBJECT, format!("could not find array type for data type {}", type_name(element)));
+        let Some(ty) = element.array_type() else {
+            return self.fail(span, SqlState::UNDEFINED_OBJECT, format!("could not find array type for data type {}", element.name()));
         };
         let correlated = !self.subqueries[index].free.is_empty();
         Ok(subquery_expr(index, SubqueryKind::Array { element }, correlated, ty))

@@ -110,8 +110,8 @@ pub fn bind_ast(
                 None => {
                     let message = format!(
                         "column \"{name}\" is of type {} but default expression is of type {}",
-                        crate::functions::coerce::type_name(ty),
-                        crate::functions::coerce::type_name(from)
+                        ty.name(),
+                        from.name()
                     );
                     return Err(SqlError::new(SqlState::DATATYPE_MISMATCH, message).hint("You will need to rewrite or cast the expression."));
                 }

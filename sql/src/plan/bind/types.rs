@@ -3,7 +3,6 @@
 use sqlparser::ast::{self, ArrayElemTypeDef, CharacterLength, ExactNumberInfo, TimezoneInfo};
 
 use crate::error::{Result, SqlError, SqlState};
-use crate::functions::coerce::array_of;
 use crate::types::{DataType, NO_TYPMOD};
 
 /// Longest declarable `varchar`/`char`.
@@ -54,10 +53,10 @@ pub fn resolve(ty: &ast::DataType) -> Result<(DataType, i32)> {
         A::Array(ArrayElemTypeDef::SquareBracket(inner, _) | ArrayElemTypeDef::Qualified(inner, _)) => {
             // Dimensions and sizes are not part of the type.
             let (element, typmod) = resolve(inner)?;
-            if crate::functions::coerce::element_of(element).is_some() && element != DataType::INT2VECTOR && element != DataType::OIDVECTOR {
+            if element.element().is_some() && element != DataType::INT2VECTOR && element != DataType::OIDVECTOR {
                 return Ok((element, typmod));
             }
-            let array = array_of(element).ok_or_else(|| missing(&ty.to_string()))?;
+            let array = element.array_type().ok_or_else(|| missing(&ty.to_string()))?;
             Ok((array, typmod))
         }
         A::Custom(name, modifiers) => custom(name, modifiers),
