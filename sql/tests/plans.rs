@@ -7,7 +7,8 @@ mod fixture;
 
 use fixture::{catalog, context, session};
 use meridian_sql::front::{ExplainOptions, parse};
-use meridian_sql::plan::{explain, prepare};
+use meridian_sql::plan::explain::{self, ExplainInput};
+use meridian_sql::plan::prepare;
 
 fn answer(sql: &str) -> String {
     let catalog = catalog();
@@ -46,7 +47,7 @@ fn answer(sql: &str) -> String {
                     out.push(format!("Columns: {}", columns.join(", ")));
                 }
                 let options = ExplainOptions { costs: false, ..ExplainOptions::default() };
-                out.extend(explain::text(&prepared.plan, &options, &session, &explain::no_figures));
+                out.extend(explain::explain(&prepared.plan, &ExplainInput { options: &options, figures: None, catalog: &catalog }));
             }
         }
     }
