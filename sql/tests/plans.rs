@@ -7,8 +7,7 @@ mod fixture;
 
 use fixture::{catalog, context, session};
 use meridian_sql::front::{ExplainOptions, parse};
-use meridian_sql::plan::explain::{self, ExplainInput};
-use meridian_sql::plan::prepare;
+use meridian_sql::plan::{explain, prepare};
 
 fn answer(sql: &str) -> String {
     let catalog = catalog();
@@ -47,7 +46,7 @@ fn answer(sql: &str) -> String {
                     out.push(format!("Columns: {}", columns.join(", ")));
                 }
                 let options = ExplainOptions { costs: false, ..ExplainOptions::default() };
-                out.extend(explain::explain(&prepared.plan, &ExplainInput { options: &options, figures: None, catalog: &catalog }));
+                out.extend(explain::text(&prepared.plan, &options, &session, &explain::no_figures));
             }
         }
     }

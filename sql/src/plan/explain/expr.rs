@@ -4,7 +4,6 @@ use std::sync::LazyLock;
 
 use rustc_hash::FxHashMap;
 
-use crate::catalog::snapshot::CatalogSnapshot;
 use crate::functions::SessionView;
 use crate::functions::registry::all_operators;
 use crate::plan::expr::{Expr, FunctionRef, SubqueryKind};
@@ -16,8 +15,6 @@ use crate::types::{DataType, Datum};
 /// Prints expressions; literals as the session prints values.
 pub(super) struct Printer<'s> {
     pub session: &'s SessionView,
-    /// For values that are OIDs of relations.
-    pub catalog: &'s CatalogSnapshot,
 }
 
 /// The operator that a function stands behind, by the function's OID.
@@ -97,10 +94,6 @@ impl Printer<'_> {
         match value {
             Datum::Null => format!("NULL::{}", ty.name()),
             Datum::Bool(b) => b.to_string(),
-            Datum::Oid(oid) if ty == DataType::REGCLASS => {
-                let name = self.catalog.relations.get(oid).map_or_else(|| oid.to_string(), |r| r.name.clone());
-                format!("'{name}'::regclass")
-            }
             Datum::Int2(_) | Datum::Int4(_) | Datum::Int8(_) | Datum::Numeric(_) | Datum::Float8(_) => to_text(value, ty, self.session),
             other => {
                 let text = to_text(other, ty, self.session);

@@ -1,13 +1,13 @@
 //! The plan as text, in PostgreSQL's manner, and as JSON.
 //!
 //! ```text
-//! Lookup Join  (cost=… rows=…)
+//! Lookup Join  (cost=… rows=… width=…)
 //!   Lookup: Index Scan using orders_customer_idx on orders
 //!   Lookup Cond: (customer_id = c.id)
 //!   ->  Index Scan using customers_pkey on customers
 //!         Index Cond: (id < 10)
 //! ```
-//! ANALYZE figures come from the executor through a function from node to [`NodeFigures`]: nodes are told apart by address, as the
+//! ANALYZE figures come from the executor through a function from node to [`Figures`]: nodes are told apart by address, as the
 //! executor does, so the plan must be the very one that ran.
 
 mod expr;
@@ -17,71 +17,31 @@ use serde_json::{Map, Value, json};
 use super::expr::Expr;
 use super::node::*;
 use crate::catalog::descriptor::TableDescriptor;
-use crate::catalog::snapshot::CatalogSnapshot;
 use crate::front::ExplainOptions;
 use crate::functions::SessionView;
 use expr::Printer;
 
 /// What was measured of one node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NodeFigures {
-    /// Rows it yielded, of all loops together.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// Milliseconds to the first row.
+    pub first_ms: f64,
+    /// Milliseconds to the last row.
+    pub total_ms: f64,
+    /// Rows, of all loops together.
     pub rows: u64,
     /// How often it was started; 0: never.
     pub loops: u64,
-    /// Microseconds inside it and its inputs.
-    pub micros: u64,
-    /// KV batches to leaseholders on this node.
-    pub local_batches: u64,
-    /// KV batches over the network.
-    pub remote_batches: u64,
-    /// Ranges touched.
-    pub ranges: u64,
+    /// More lines: `Ranges: 3  Remote: 2  KV Requests: 4`, spills, ….
+    pub extra: Vec<(String, String)>,
 }
 
 /// Where figures come from.
-type FigureSource<'a> = &'a dyn Fn(&Plan) -> Option<NodeFigures>;
+pub type FigureSource<'a> = &'a dyn Fn(&Plan) -> Option<Figures>;
 
-/// What EXPLAIN prints from, beside the plan.
-pub struct ExplainInput<'a> {
-    /// What was asked for.
-    pub options: &'a ExplainOptions,
-    /// Figures of a run, for ANALYZE.
-    pub figures: Option<FigureSource<'a>>,
-    /// Names of tables that the plan only numbers.
-    pub catalog: &'a CatalogSnapshot,
-}
-
-/// The lines of EXPLAIN; with FORMAT JSON one string that is the whole document.
-pub fn explain(plan: &Plan, input: &ExplainInput<'_>) -> Vec<String> {
-    let session = neutral_session();
-    let printer = Printer { session: &session, catalog: input.catalog };
-    let none = |_: &Plan| None;
-    let figures = input.figures.unwrap_or(&none);
-    if input.options.json {
-        let node = value(plan, input.options, &printer, figures, None);
-        return vec![serde_json::to_string_pretty(&json!([{ "Plan": node }])).unwrap_or_default()];
-    }
-    let mut out = Vec::new();
-    write(plan, input.options, &printer, figures, 0, None, &mut out);
-    out
-}
-
-/// Literals in plans are printed in ISO form, whatever the session prefers.
-fn neutral_session() -> SessionView {
-    SessionView {
-        user: String::new(),
-        session_user: String::new(),
-        database: String::new(),
-        search_path: Vec::new(),
-        timezone: "UTC".into(),
-        datestyle: "ISO, MDY".into(),
-        intervalstyle: "postgres".into(),
-        extra_float_digits: 1,
-        bytea_escape: false,
-        backend_pid: 0,
-        settings: std::collections::BTreeMap::new(),
-    }
+/// No figures: plain EXPLAIN.
+pub fn no_figures(_: &Plan) -> Option<Figures> {
+    None
 }
 
 /// A node for printing: name, properties, children with what they are to it.
@@ -91,9 +51,18 @@ struct Entry<'p> {
     children: Vec<(Option<String>, &'p Plan)>,
 }
 
-/// KV work of a node: ranges and network hops.
-fn kv_line(f: &NodeFigures) -> Option<String> {
-    (f.local_batches + f.remote_batches > 0).then(|| format!("local={} remote={} ranges={}", f.local_batches, f.remote_batches, f.ranges))
+/// The lines of EXPLAIN's text.
+pub fn text(plan: &Plan, options: &ExplainOptions, session: &SessionView, figures: FigureSource<'_>) -> Vec<String> {
+    let mut out = Vec::new();
+    write(plan, options, &Printer { session }, figures, 0, None, &mut out);
+    out
+}
+
+/// EXPLAIN (FORMAT JSON).
+pub fn json(plan: &Plan, options: &ExplainOptions, session: &SessionView, figures: FigureSource<'_>) -> String {
+    let node = value(plan, options, &Printer { session }, figures, None);
+    let whole = json!([{ "Plan": node }]);
+    serde_json::to_string_pretty(&whole).unwrap_or_default()
 }
 
 fn costs(plan: &Plan, options: &ExplainOptions, figures: FigureSource<'_>) -> String {
@@ -109,7 +78,7 @@ fn costs(plan: &Plan, options: &ExplainOptions, figures: FigureSource<'_>) -> St
         } else {
             let rows = f.rows / f.loops;
             if options.timing {
-                out.push_str(&format!(" (actual time={:.3} rows={rows} loops={})", f.micros as f64 / 1e3 / f.loops as f64, f.loops));
+                out.push_str(&format!(" (actual time={:.3}..{:.3} rows={rows} loops={})", f.first_ms, f.total_ms, f.loops));
             } else {
                 out.push_str(&format!(" (actual rows={rows} loops={})", f.loops));
             }
@@ -141,8 +110,8 @@ fn write(
     if options.analyze
         && let Some(f) = figures(plan)
     {
-        if let Some(line) = kv_line(&f) {
-            out.push(format!("{inner}KV Batches: {line}"));
+        for (key, value) in &f.extra {
+            out.push(format!("{inner}{key}: {value}"));
         }
     }
     for (label, child) in &entry.children {
@@ -168,13 +137,14 @@ fn value(plan: &Plan, options: &ExplainOptions, p: &Printer<'_>, figures: Figure
         && let Some(f) = figures(plan)
     {
         if options.timing {
-            node.insert("Actual Total Time".into(), json!(f.micros as f64 / 1e3));
+            node.insert("Actual Startup Time".into(), json!(f.first_ms));
+            node.insert("Actual Total Time".into(), json!(f.total_ms));
         }
         node.insert("Actual Rows".into(), json!(f.rows.checked_div(f.loops).unwrap_or(0)));
         node.insert("Actual Loops".into(), json!(f.loops));
-        node.insert("Local KV Batches".into(), json!(f.local_batches));
-        node.insert("Remote KV Batches".into(), json!(f.remote_batches));
-        node.insert("Ranges".into(), json!(f.ranges));
+        for (key, value) in f.extra {
+            node.insert(key, json!(value));
+        }
     }
     for (key, value) in entry.properties {
         node.insert(key, json!(value));
