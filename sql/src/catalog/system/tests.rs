@@ -8,7 +8,7 @@ use super::extras::{Activity, Cursor, PreparedStatement, SettingInfo};
 use super::*;
 use crate::catalog::descriptor::*;
 use crate::functions::CatalogLookup;
-use crate::types::{DataType, Datum, to_text};
+use crate::types::{Datum, to_text};
 
 /// A session layer with one session and one setting.
 struct Alone;
