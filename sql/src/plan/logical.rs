@@ -238,9 +238,15 @@ pub fn subquery_ref(plan: &Plan) -> usize {
 pub fn children<'a>(expr: &'a Expr, f: &mut dyn FnMut(&'a Expr)) {
     match expr {
         Expr::Const { .. } | Expr::Column { .. } | Expr::Outer { .. } | Expr::Param { .. } => {}
-        Expr::Call { args, .. } | Expr::ExecutorCall { args, .. } | Expr::Coalesce { args, .. } | Expr::MinMax { args, .. } => args.iter().for_each(f),
+        Expr::Call { args, .. } | Expr::ExecutorCall { args, .. } | Expr::Coalesce { args, .. } | Expr::MinMax { args, .. } => {
+            args.iter().for_each(f)
+        }
         Expr::And(args) | Expr::Or(args) => args.iter().for_each(f),
-        Expr::Cast { input, .. } | Expr::Not(input) | Expr::IsNull { input, .. } | Expr::IsBool { input, .. } | Expr::Field { input, .. } => f(input),
+        Expr::Cast { input, .. }
+        | Expr::Not(input)
+        | Expr::IsNull { input, .. }
+        | Expr::IsBool { input, .. }
+        | Expr::Field { input, .. } => f(input),
         Expr::IsDistinct { left, right, .. } => {
             f(left);
             f(right);
@@ -279,9 +285,15 @@ pub fn children<'a>(expr: &'a Expr, f: &mut dyn FnMut(&'a Expr)) {
 pub fn children_mut(expr: &mut Expr, f: &mut dyn FnMut(&mut Expr)) {
     match expr {
         Expr::Const { .. } | Expr::Column { .. } | Expr::Outer { .. } | Expr::Param { .. } => {}
-        Expr::Call { args, .. } | Expr::ExecutorCall { args, .. } | Expr::Coalesce { args, .. } | Expr::MinMax { args, .. } => args.iter_mut().for_each(f),
+        Expr::Call { args, .. } | Expr::ExecutorCall { args, .. } | Expr::Coalesce { args, .. } | Expr::MinMax { args, .. } => {
+            args.iter_mut().for_each(f)
+        }
         Expr::And(args) | Expr::Or(args) => args.iter_mut().for_each(f),
-        Expr::Cast { input, .. } | Expr::Not(input) | Expr::IsNull { input, .. } | Expr::IsBool { input, .. } | Expr::Field { input, .. } => f(input),
+        Expr::Cast { input, .. }
+        | Expr::Not(input)
+        | Expr::IsNull { input, .. }
+        | Expr::IsBool { input, .. }
+        | Expr::Field { input, .. } => f(input),
         Expr::IsDistinct { left, right, .. } => {
             f(left);
             f(right);
@@ -352,7 +364,9 @@ pub fn any(expr: &Expr, f: &dyn Fn(&Expr) -> bool) -> bool {
 /// Whether it calls something volatile.
 pub fn volatile(expr: &Expr) -> bool {
     any(expr, &|e| match e {
-        Expr::Call { function, .. } | Expr::ExecutorCall { function, .. } => function.0.volatility == crate::functions::Volatility::Volatile,
+        Expr::Call { function, .. } | Expr::ExecutorCall { function, .. } => {
+            function.0.volatility == crate::functions::Volatility::Volatile
+        }
         _ => false,
     })
 }
@@ -404,13 +418,19 @@ impl Rel {
     pub fn outputs(&self) -> Vec<ColId> {
         match self {
             Rel::OneRow => Vec::new(),
-            Rel::Empty { cols } | Rel::Values { cols, .. } | Rel::Distinct { cols, .. } | Rel::SetOp { cols, .. } | Rel::CteScan { cols, .. } => cols.clone(),
+            Rel::Empty { cols }
+            | Rel::Values { cols, .. }
+            | Rel::Distinct { cols, .. }
+            | Rel::SetOp { cols, .. }
+            | Rel::CteScan { cols, .. } => cols.clone(),
             Rel::Recursive { cols, .. } | Rel::WorkTable { cols, .. } | Rel::Function { cols, .. } => cols.clone(),
             Rel::Table(t) => t.cols.iter().map(|c| c.0).collect(),
             Rel::System { cols, .. } => cols.iter().map(|c| c.0).collect(),
-            Rel::Filter { input, .. } | Rel::Sort { input, .. } | Rel::Limit { input, .. } | Rel::DistinctOn { input, .. } | Rel::Lock { input, .. } => {
-                input.outputs()
-            }
+            Rel::Filter { input, .. }
+            | Rel::Sort { input, .. }
+            | Rel::Limit { input, .. }
+            | Rel::DistinctOn { input, .. }
+            | Rel::Lock { input, .. } => input.outputs(),
             Rel::Project { exprs, .. } => exprs.iter().map(|e| e.0).collect(),
             Rel::ProjectSet { input, sets } => input.outputs().into_iter().chain(sets.iter().map(|s| s.0)).collect(),
             Rel::Join { left, right, kind, .. } => match kind {
@@ -552,7 +572,9 @@ impl Rel {
     pub fn not_null(&self, col: ColId, infos: &[ColInfo]) -> bool {
         match self {
             Rel::Table(t) => t.cols.iter().any(|c| c.0 == col) && infos[col].not_null,
-            Rel::Filter { input, .. } | Rel::Sort { input, .. } | Rel::Limit { input, .. } | Rel::Distinct { input, .. } => input.not_null(col, infos),
+            Rel::Filter { input, .. } | Rel::Sort { input, .. } | Rel::Limit { input, .. } | Rel::Distinct { input, .. } => {
+                input.not_null(col, infos)
+            }
             Rel::Project { input, exprs } => exprs.iter().any(|(c, e)| {
                 *c == col
                     && match e {

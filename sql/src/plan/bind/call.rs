@@ -66,7 +66,8 @@ impl Binder<'_> {
             return self.value_function(name, span);
         }
         let args = self.arguments(f, span)?;
-        let plain = f.over.is_none() && f.filter.is_none() && f.within_group.is_empty() && !args.distinct && !args.star && args.order.is_empty();
+        let plain =
+            f.over.is_none() && f.filter.is_none() && f.within_group.is_empty() && !args.distinct && !args.star && args.order.is_empty();
         if plain && parts.len() == 1 {
             if let Some(expr) = self.pseudo_function(name, &args.exprs, span)? {
                 return Ok(expr);
@@ -99,7 +100,11 @@ impl Binder<'_> {
                     return self.fail(span, SqlState::WRONG_OBJECT_TYPE, not_aggregate("DISTINCT"));
                 }
                 if args.star {
-                    return self.fail(span, SqlState::WRONG_OBJECT_TYPE, format!("{name}(*) specified, but {name} is not an aggregate function"));
+                    return self.fail(
+                        span,
+                        SqlState::WRONG_OBJECT_TYPE,
+                        format!("{name}(*) specified, but {name} is not an aggregate function"),
+                    );
                 }
                 if !args.order.is_empty() {
                     return self.fail(span, SqlState::WRONG_OBJECT_TYPE, not_aggregate("ORDER BY"));
@@ -234,7 +239,10 @@ impl Binder<'_> {
         for e in call.args.iter().chain(&call.filter).chain(call.order.iter().map(|k| &k.expr)) {
             columns_of(e, &self.subqueries, &mut used);
         }
-        let owner = (0..=level).rev().find(|n| self.scopes[*n].entries.iter().any(|e| e.cols.iter().any(|c| used.contains(&c.id)))).unwrap_or(level);
+        let owner = (0..=level)
+            .rev()
+            .find(|n| self.scopes[*n].entries.iter().any(|e| e.cols.iter().any(|c| used.contains(&c.id))))
+            .unwrap_or(level);
         if let Some(place) = self.scopes[owner].no_aggregates {
             return self.fail(span, SqlState::GROUPING_ERROR, format!("aggregate functions are not allowed in {place}"));
         }
@@ -341,7 +349,13 @@ impl Binder<'_> {
         Ok(self.column_expr(id))
     }
 
-    fn window_parts(&mut self, name: &str, f: &ast::Function, args: &Args<'_>, span: Span) -> Result<(Vec<Expr>, Vec<SortKey>, WindowCall)> {
+    fn window_parts(
+        &mut self,
+        name: &str,
+        f: &ast::Function,
+        args: &Args<'_>,
+        span: Span,
+    ) -> Result<(Vec<Expr>, Vec<SortKey>, WindowCall)> {
         let bound = args.exprs.iter().map(|e| self.expr(e)).collect::<Result<Vec<_>>>()?;
         let types: Vec<DataType> = bound.iter().map(Expr::ty).collect();
         let call = resolve_function(name, &types, false).map_err(|e| self.at(span, e))?;
@@ -392,10 +406,18 @@ impl Binder<'_> {
                 return self.fail(base.span, SqlState::WINDOWING_ERROR, "windows refer to each other");
             }
             if !spec.partition_by.is_empty() {
-                return self.fail(base.span, SqlState::WINDOWING_ERROR, format!("cannot override PARTITION BY clause of window \"{}\"", base.value));
+                return self.fail(
+                    base.span,
+                    SqlState::WINDOWING_ERROR,
+                    format!("cannot override PARTITION BY clause of window \"{}\"", base.value),
+                );
             }
             if !spec.order_by.is_empty() && !parent.order_by.is_empty() {
-                return self.fail(base.span, SqlState::WINDOWING_ERROR, format!("cannot override ORDER BY clause of window \"{}\"", base.value));
+                return self.fail(
+                    base.span,
+                    SqlState::WINDOWING_ERROR,
+                    format!("cannot override ORDER BY clause of window \"{}\"", base.value),
+                );
             }
             if parent.window_frame.is_some() {
                 let message = format!("cannot copy window \"{}\" because it has a frame clause", base.value);
@@ -462,7 +484,12 @@ impl Binder<'_> {
                     DataType::INT2 | DataType::INT4 | DataType::INT8 => DataType::INT8,
                     DataType::FLOAT4 | DataType::FLOAT8 => DataType::FLOAT8,
                     DataType::NUMERIC => DataType::NUMERIC,
-                    DataType::DATE | DataType::TIME | DataType::TIMETZ | DataType::TIMESTAMP | DataType::TIMESTAMPTZ | DataType::INTERVAL => DataType::INTERVAL,
+                    DataType::DATE
+                    | DataType::TIME
+                    | DataType::TIMETZ
+                    | DataType::TIMESTAMP
+                    | DataType::TIMESTAMPTZ
+                    | DataType::INTERVAL => DataType::INTERVAL,
                     other => {
                         let message = format!("RANGE with offset PRECEDING/FOLLOWING is not supported for column type {}", other.name());
                         return self.fail(span, SqlState::FEATURE_NOT_SUPPORTED, message);
@@ -493,8 +520,11 @@ impl Binder<'_> {
             },
         };
         if matches!(expr.ty(), DataType::JSON) {
-            let error = SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("could not identify an ordering operator for type {}", expr.ty().name()))
-                .hint("Use an explicit ordering operator or modify the query.");
+            let error = SqlError::new(
+                SqlState::UNDEFINED_FUNCTION,
+                format!("could not identify an ordering operator for type {}", expr.ty().name()),
+            )
+            .hint("Use an explicit ordering operator or modify the query.");
             return Err(self.at(span, error));
         }
         Ok(SortKey { expr, descending, nulls_first: options.nulls_first.unwrap_or(descending) })

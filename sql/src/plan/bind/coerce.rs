@@ -20,9 +20,18 @@ impl Binder<'_> {
     pub(super) fn literal(&mut self, text: &str, ty: DataType, typmod: i32, span: Span) -> Result<Expr> {
         let by_settings = matches!(
             ty,
-            DataType::TIMESTAMPTZ | DataType::TIMESTAMP | DataType::DATE | DataType::TIME | DataType::TIMETZ | DataType::REGCLASS | DataType::REGTYPE
+            DataType::TIMESTAMPTZ
+                | DataType::TIMESTAMP
+                | DataType::DATE
+                | DataType::TIME
+                | DataType::TIMETZ
+                | DataType::REGCLASS
+                | DataType::REGTYPE
         );
-        if by_settings && text.bytes().any(|b| b.is_ascii_alphabetic() && b != b'T' && b != b'Z') && !matches!(ty, DataType::REGCLASS | DataType::REGTYPE) {
+        if by_settings
+            && text.bytes().any(|b| b.is_ascii_alphabetic() && b != b'T' && b != b'Z')
+            && !matches!(ty, DataType::REGCLASS | DataType::REGTYPE)
+        {
             // 'now', 'today': a constant of this statement only.
             self.cacheable = false;
         }

@@ -77,8 +77,12 @@ impl Binder<'_> {
             E::AtTimeZone { timestamp, time_zone } => self.named_call("timezone", &[time_zone, timestamp], e.span()),
             E::Extract { field, expr, .. } => self.extract(field, expr, e.span()),
             E::Position { expr, r#in } => self.named_call("position", &[r#in, expr], e.span()),
-            E::Substring { expr, substring_from, substring_for, .. } => self.substring(expr, substring_from.as_deref(), substring_for.as_deref(), e.span()),
-            E::Trim { trim_where, trim_what, expr, trim_characters } => self.trim(*trim_where, trim_what.as_deref(), expr, trim_characters.as_deref(), e.span()),
+            E::Substring { expr, substring_from, substring_for, .. } => {
+                self.substring(expr, substring_from.as_deref(), substring_for.as_deref(), e.span())
+            }
+            E::Trim { trim_where, trim_what, expr, trim_characters } => {
+                self.trim(*trim_where, trim_what.as_deref(), expr, trim_characters.as_deref(), e.span())
+            }
             E::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
                 let mut args: Vec<&ast::Expr> = vec![expr, overlay_what, overlay_from];
                 args.extend(overlay_for.as_deref());
@@ -317,7 +321,9 @@ impl Binder<'_> {
         let bound = elements.iter().map(|e| self.expr(e)).collect::<Result<Vec<_>>>()?;
         let (elements, ty) = self.unify(bound, "ARRAY", &spans)?;
         match ty.element() {
-            Some(inner) if ty != DataType::INT2VECTOR && ty != DataType::OIDVECTOR => Ok(Expr::Array { elements, element: inner, nested: true }),
+            Some(inner) if ty != DataType::INT2VECTOR && ty != DataType::OIDVECTOR => {
+                Ok(Expr::Array { elements, element: inner, nested: true })
+            }
             _ => {
                 if ty.array_type().is_none() {
                     return self.fail(span, SqlState::UNDEFINED_OBJECT, format!("could not find array type for data type {}", ty.name()));
@@ -398,7 +404,9 @@ impl Binder<'_> {
             let ty = bound.ty();
             match self.try_coerce(bound, DataType::INT4, -1, crate::types::casts::CastContext::Assignment, e.span())? {
                 Some(bound) => Ok(bound),
-                None => self.fail(e.span(), SqlState::DATATYPE_MISMATCH, format!("array subscript must have type integer, not {}", ty.name())),
+                None => {
+                    self.fail(e.span(), SqlState::DATATYPE_MISMATCH, format!("array subscript must have type integer, not {}", ty.name()))
+                }
             }
         };
         match subscript {
@@ -457,7 +465,11 @@ impl Binder<'_> {
             return Ok(Expr::Field { ty: columns[index].1, input: Box::new(value), index });
         }
         if value.ty() == DataType::RECORD {
-            return self.fail(name.span, SqlState::UNDEFINED_COLUMN, format!("could not identify column \"{}\" in record data type", name.value));
+            return self.fail(
+                name.span,
+                SqlState::UNDEFINED_COLUMN,
+                format!("could not identify column \"{}\" in record data type", name.value),
+            );
         }
         let message = format!("column notation .{} applied to type {}, which is not a composite type", name.value, value.ty().name());
         self.fail(name.span, SqlState::WRONG_OBJECT_TYPE, message)
@@ -474,7 +486,10 @@ fn strip(e: &ast::Expr) -> &ast::Expr {
 /// The text of a string literal of any spelling.
 pub(super) fn string_value(value: &Value) -> Option<&str> {
     match value {
-        Value::SingleQuotedString(s) | Value::EscapedStringLiteral(s) | Value::UnicodeStringLiteral(s) | Value::NationalStringLiteral(s) => Some(s),
+        Value::SingleQuotedString(s)
+        | Value::EscapedStringLiteral(s)
+        | Value::UnicodeStringLiteral(s)
+        | Value::NationalStringLiteral(s) => Some(s),
         Value::DollarQuotedString(s) => Some(&s.value),
         _ => None,
     }

@@ -61,7 +61,12 @@ impl Binder<'_> {
 
     fn check_aliases(&mut self, item: &FromItem, span: Span) -> Result<()> {
         let scope = self.top();
-        let clash = item.entries.iter().find(|e| scope.entries.iter().any(|o| o.name == e.name && (o.schema == e.schema || o.schema.is_none() || e.schema.is_none()) && !o.name.is_empty()));
+        let clash = item.entries.iter().find(|e| {
+            scope
+                .entries
+                .iter()
+                .any(|o| o.name == e.name && (o.schema == e.schema || o.schema.is_none() || e.schema.is_none()) && !o.name.is_empty())
+        });
         match clash.map(|e| e.name.clone()) {
             Some(name) => self.fail(span, SqlState::DUPLICATE_ALIAS, format!("table name \"{name}\" specified more than once")),
             None => Ok(()),
@@ -116,7 +121,8 @@ impl Binder<'_> {
             }
             JoinConstraint::UsingAlias(..) => return self.unsupported(span, "JOIN USING alias"),
             JoinConstraint::Natural => {
-                let names: Vec<String> = left.star.iter().filter(|c| right.star.iter().any(|r| r.name == c.name)).map(|c| c.name.clone()).collect();
+                let names: Vec<String> =
+                    left.star.iter().filter(|c| right.star.iter().any(|r| r.name == c.name)).map(|c| c.name.clone()).collect();
                 for name in names {
                     if !merged.iter().any(|m| m.0 == name) {
                         merged.push(self.using_column(&left, &right, &name, span)?);
@@ -208,7 +214,9 @@ impl Binder<'_> {
             TableFactor::Table { name, alias, args: Some(args), with_ordinality, .. } => {
                 self.function_item(name, &args.args, *with_ordinality, alias.as_ref())
             }
-            TableFactor::Function { name, args, alias, with_ordinality, .. } => self.function_item(name, args, *with_ordinality, alias.as_ref()),
+            TableFactor::Function { name, args, alias, with_ordinality, .. } => {
+                self.function_item(name, args, *with_ordinality, alias.as_ref())
+            }
             TableFactor::UNNEST { alias, array_exprs, with_offset: false, with_ordinality, .. } => {
                 self.unnest(array_exprs, *with_ordinality, alias.as_ref(), factor.span())
             }
@@ -232,8 +240,12 @@ impl Binder<'_> {
         entry.name = alias.name.value.clone();
         entry.schema = None;
         if alias.columns.len() > entry.cols.len() {
-            let message =
-                format!("table \"{}\" has {} columns available but {} columns specified", entry.name, entry.cols.len(), alias.columns.len());
+            let message = format!(
+                "table \"{}\" has {} columns available but {} columns specified",
+                entry.name,
+                entry.cols.len(),
+                alias.columns.len()
+            );
             return self.fail(alias.name.span, SqlState::INVALID_COLUMN_REFERENCE, message);
         }
         for (col, def) in entry.cols.iter_mut().zip(&alias.columns) {
@@ -324,12 +336,20 @@ impl Binder<'_> {
         (Rel::Table(Box::new(rel)), entry)
     }
 
-    fn view(&mut self, relation: &Arc<RelationDescriptor>, schema: &str, view: &ViewDescriptor, alias: Option<&ast::TableAlias>) -> Result<FromItem> {
+    fn view(
+        &mut self,
+        relation: &Arc<RelationDescriptor>,
+        schema: &str,
+        view: &ViewDescriptor,
+        alias: Option<&ast::TableAlias>,
+    ) -> Result<FromItem> {
         if self.view_depth >= MAX_VIEW_DEPTH {
             return Err(SqlError::new(SqlState::STATEMENT_TOO_COMPLEX, format!("views are nested more than {MAX_VIEW_DEPTH} deep")));
         }
         let parsed = crate::front::parse_one(&view.query)?.ok_or_else(|| SqlError::internal("a view without a query"))?;
-        let crate::front::Statement::Query { ast, .. } = &parsed.statement else { return Err(SqlError::internal("a view that is no query")) };
+        let crate::front::Statement::Query { ast, .. } = &parsed.statement else {
+            return Err(SqlError::internal("a view that is no query"));
+        };
         let ast::Statement::Query(query) = &**ast else { return Err(SqlError::internal("a view that is no query")) };
         // Nothing of the statement around it is in sight.
         let scopes = std::mem::take(&mut self.scopes);
@@ -354,13 +374,25 @@ impl Binder<'_> {
             cols.push(ScopeCol { name: column.name.clone(), id });
         }
         rel = Rel::Project { input: Box::new(rel), exprs };
-        let entry =
-            RelEntry { name: relation.name.clone(), schema: Some(schema.to_owned()), oid: Some(relation.id), cols, scalar: false, table: None };
+        let entry = RelEntry {
+            name: relation.name.clone(),
+            schema: Some(schema.to_owned()),
+            oid: Some(relation.id),
+            cols,
+            scalar: false,
+            table: None,
+        };
         self.aliased(rel, entry, alias)
     }
 
     /// `SELECT last_value, log_cnt, is_called FROM s`
-    fn sequence(&mut self, relation: &Arc<RelationDescriptor>, schema: &str, alias: Option<&ast::TableAlias>, span: Span) -> Result<FromItem> {
+    fn sequence(
+        &mut self,
+        relation: &Arc<RelationDescriptor>,
+        schema: &str,
+        alias: Option<&ast::TableAlias>,
+        span: Span,
+    ) -> Result<FromItem> {
         let table = (self.cx.system)("pg_catalog", "pg_sequence_state");
         let Some(table) = table else {
             return self.unsupported(span, "reading a sequence as a table");
@@ -379,8 +411,14 @@ impl Binder<'_> {
             }
         }
         let rel = Rel::System { table: table.name, cols: ids, filter };
-        let entry =
-            RelEntry { name: relation.name.clone(), schema: Some(schema.to_owned()), oid: Some(relation.id), cols, scalar: false, table: None };
+        let entry = RelEntry {
+            name: relation.name.clone(),
+            schema: Some(schema.to_owned()),
+            oid: Some(relation.id),
+            cols,
+            scalar: false,
+            table: None,
+        };
         self.aliased(rel, entry, alias)
     }
 
@@ -416,7 +454,8 @@ impl Binder<'_> {
         }
         let (rel, output) = result?;
         let Some(alias) = alias else {
-            let error = SqlError::new(SqlState::SYNTAX_ERROR, "subquery in FROM must have an alias").hint("For example, FROM (SELECT ...) [AS] foo.");
+            let error = SqlError::new(SqlState::SYNTAX_ERROR, "subquery in FROM must have an alias")
+                .hint("For example, FROM (SELECT ...) [AS] foo.");
             return Err(self.at(query.span(), error));
         };
         let cols = output.into_iter().map(|(id, name)| ScopeCol { name, id }).collect();
@@ -434,7 +473,13 @@ impl Binder<'_> {
             .collect()
     }
 
-    fn function_item(&mut self, name: &ast::ObjectName, args: &[ast::FunctionArg], ordinality: bool, alias: Option<&ast::TableAlias>) -> Result<FromItem> {
+    fn function_item(
+        &mut self,
+        name: &ast::ObjectName,
+        args: &[ast::FunctionArg],
+        ordinality: bool,
+        alias: Option<&ast::TableAlias>,
+    ) -> Result<FromItem> {
         let span = name_span(name);
         let parts = idents(name);
         let function = match parts[..] {
@@ -456,7 +501,14 @@ impl Binder<'_> {
         item
     }
 
-    fn function_rel(&mut self, name: &str, bound: Vec<Expr>, ordinality: bool, alias: Option<&ast::TableAlias>, span: Span) -> Result<FromItem> {
+    fn function_rel(
+        &mut self,
+        name: &str,
+        bound: Vec<Expr>,
+        ordinality: bool,
+        alias: Option<&ast::TableAlias>,
+        span: Span,
+    ) -> Result<FromItem> {
         let types: Vec<DataType> = bound.iter().map(Expr::ty).collect();
         let shown = alias.map_or(name, |a| a.name.value.as_str()).to_owned();
         let (rel, mut cols, scalar) = match resolve_function(name, &types, false) {
@@ -479,7 +531,8 @@ impl Binder<'_> {
                     }
                 }
                 if call.returns == DataType::RECORD && columns.is_empty() {
-                    let error = SqlError::new(SqlState::SYNTAX_ERROR, "a column definition list is required for functions returning \"record\"");
+                    let error =
+                        SqlError::new(SqlState::SYNTAX_ERROR, "a column definition list is required for functions returning \"record\"");
                     return Err(self.at(span, error));
                 }
                 if ordinality {

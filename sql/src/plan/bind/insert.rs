@@ -21,7 +21,11 @@ impl Binder<'_> {
     pub(super) fn insert(&mut self, insert: &ast::Insert) -> Result<(Rel, Output)> {
         self.writes = true;
         let TableObject::TableName(name) = &insert.table else { return self.unsupported(insert.span(), "INSERT into this") };
-        let foreign = insert.or.is_some() || insert.overwrite || !insert.assignments.is_empty() || insert.replace_into || insert.insert_alias.is_some();
+        let foreign = insert.or.is_some()
+            || insert.overwrite
+            || !insert.assignments.is_empty()
+            || insert.replace_into
+            || insert.insert_alias.is_some();
         if foreign || insert.partitioned.is_some() || insert.output.is_some() || insert.ignore {
             return self.fail(name_span(name), SqlState::SYNTAX_ERROR, "syntax error in INSERT: this clause is not PostgreSQL's");
         }
@@ -109,7 +113,12 @@ impl Binder<'_> {
         {
             let mut defaults: Vec<Option<Expr>> = vec![None; table.columns.len()];
             let mut rows = Vec::with_capacity(values.rows.len());
-            self.scopes.push(Scope { no_aggregates: Some("VALUES"), no_windows: Some("VALUES"), no_sets: Some("VALUES"), ..Scope::default() });
+            self.scopes.push(Scope {
+                no_aggregates: Some("VALUES"),
+                no_windows: Some("VALUES"),
+                no_sets: Some("VALUES"),
+                ..Scope::default()
+            });
             for row in &values.rows {
                 if row.content.len() != values.rows[0].content.len() {
                     let span = row.content.first().map_or_else(Span::empty, Spanned::span);
@@ -241,7 +250,9 @@ impl Binder<'_> {
                 for ident in columns {
                     ids.push(match table.column_named(&ident.value) {
                         Some(column) => column.id,
-                        None => return self.fail(ident.span, SqlState::UNDEFINED_COLUMN, format!("column \"{}\" does not exist", ident.value)),
+                        None => {
+                            return self.fail(ident.span, SqlState::UNDEFINED_COLUMN, format!("column \"{}\" does not exist", ident.value));
+                        }
                     });
                 }
                 ids.sort_unstable();

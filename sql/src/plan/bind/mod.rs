@@ -143,7 +143,10 @@ impl<'a> Binder<'a> {
     pub fn finish(mut self) -> Result<Finished> {
         for (n, ty) in self.params.iter().enumerate() {
             if ty.is_none_or(|t| t == DataType::UNKNOWN) {
-                return Err(SqlError::new(SqlState::INDETERMINATE_DATATYPE, format!("could not determine data type of parameter ${}", n + 1)));
+                return Err(SqlError::new(
+                    SqlState::INDETERMINATE_DATATYPE,
+                    format!("could not determine data type of parameter ${}", n + 1),
+                ));
             }
         }
         self.relations.sort_unstable();

@@ -22,7 +22,9 @@ impl Binder<'_> {
         let from = match &update.from {
             None => &[][..],
             Some(UpdateTableFromKind::AfterSet(from)) => from,
-            Some(UpdateTableFromKind::BeforeSet(_)) => return self.fail(update.span(), SqlState::SYNTAX_ERROR, "syntax error at or near \"from\""),
+            Some(UpdateTableFromKind::BeforeSet(_)) => {
+                return self.fail(update.span(), SqlState::SYNTAX_ERROR, "syntax error at or near \"from\"");
+            }
         };
         self.scopes.push(Scope::default());
         let result = self.update_inner(update, from);
@@ -42,7 +44,10 @@ impl Binder<'_> {
         new_entry.schema = entry.schema.clone();
         let checks = self.row_checks(&table, &new_row, &new_entry)?;
         let (returning, output) = self.modify_returning(update.returning.as_deref(), Some(new_entry))?;
-        let changes_key = assignments.iter().any(|(id, _)| table.all_indexes().any(|i| i.unique && i.keys.iter().any(|k| k.column == *id)) || table.primary.keys.iter().any(|k| k.column == *id));
+        let changes_key = assignments.iter().any(|(id, _)| {
+            table.all_indexes().any(|i| i.unique && i.keys.iter().any(|k| k.column == *id))
+                || table.primary.keys.iter().any(|k| k.column == *id)
+        });
         let strength = if changes_key { LockStrength::Update } else { LockStrength::NoKeyUpdate };
         let source = lock(rel, &relation, &target, &table, strength);
         let rel = UpdateRel { table: relation, source, target, others, assignments, new_row, checks, returning };
@@ -133,7 +138,11 @@ impl Binder<'_> {
     }
 
     /// RETURNING sees the new row in the place of the target (UPDATE) and the other tables.
-    fn modify_returning(&mut self, items: Option<&[ast::SelectItem]>, new_entry: Option<super::scope::RelEntry>) -> Result<(Option<Vec<(ColId, crate::plan::expr::Expr)>>, Output)> {
+    fn modify_returning(
+        &mut self,
+        items: Option<&[ast::SelectItem]>,
+        new_entry: Option<super::scope::RelEntry>,
+    ) -> Result<(Option<Vec<(ColId, crate::plan::expr::Expr)>>, Output)> {
         let Some(items) = items else { return Ok((None, Vec::new())) };
         if let Some(entry) = new_entry
             && let Some(scope) = self.scopes.last_mut()

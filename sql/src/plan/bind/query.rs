@@ -96,7 +96,8 @@ impl Binder<'_> {
                 }
             }
             Some(LimitClause::OffsetCommaLimit { .. }) => {
-                let error = SqlError::new(SqlState::SYNTAX_ERROR, "LIMIT #,# syntax is not supported").hint("Use separate LIMIT and OFFSET clauses.");
+                let error = SqlError::new(SqlState::SYNTAX_ERROR, "LIMIT #,# syntax is not supported")
+                    .hint("Use separate LIMIT and OFFSET clauses.");
                 return Err(error);
             }
         }
@@ -131,7 +132,9 @@ impl Binder<'_> {
         let ty = bound.ty();
         match self.try_coerce(bound, DataType::INT8, -1, CastContext::Assignment, e.span())? {
             Some(bound) => Ok(Some(bound)),
-            None => self.fail(e.span(), SqlState::DATATYPE_MISMATCH, format!("argument of {what} must be type bigint, not type {}", ty.name())),
+            None => {
+                self.fail(e.span(), SqlState::DATATYPE_MISMATCH, format!("argument of {what} must be type bigint, not type {}", ty.name()))
+            }
         }
     }
 
@@ -218,7 +221,14 @@ impl Binder<'_> {
         }
     }
 
-    fn set_operation(&mut self, left: &SetExpr, op: SetOperator, quantifier: SetQuantifier, right: &SetExpr, span: Span) -> Result<(Rel, Output)> {
+    fn set_operation(
+        &mut self,
+        left: &SetExpr,
+        op: SetOperator,
+        quantifier: SetQuantifier,
+        right: &SetExpr,
+        span: Span,
+    ) -> Result<(Rel, Output)> {
         let (kind, name) = match op {
             SetOperator::Union => (SetOpKind::Union, "UNION"),
             SetOperator::Intersect => (SetOpKind::Intersect, "INTERSECT"),
@@ -239,7 +249,11 @@ impl Binder<'_> {
         let (mut ltypes, mut rtypes) = (Vec::new(), Vec::new());
         for ((l, column), (r, _)) in lout.iter().zip(&rout) {
             let ty = select_common_type(&[self.cols[*l].ty, self.cols[*r].ty], name).map_err(|e| self.at(right.span(), e))?;
-            let typmod = if self.cols[*l].typmod == self.cols[*r].typmod && self.cols[*l].ty == self.cols[*r].ty { self.cols[*l].typmod } else { -1 };
+            let typmod = if self.cols[*l].typmod == self.cols[*r].typmod && self.cols[*l].ty == self.cols[*r].ty {
+                self.cols[*l].typmod
+            } else {
+                -1
+            };
             if !all && ty == DataType::JSON {
                 return self.fail(right.span(), SqlState::UNDEFINED_FUNCTION, "could not identify an equality operator for type json");
             }
@@ -382,7 +396,11 @@ impl Binder<'_> {
         for cte in &with.cte_tables {
             let name = cte.alias.name.value.clone();
             if out.iter().any(|c| c.name == name) {
-                return self.fail(cte.alias.name.span, SqlState::DUPLICATE_ALIAS, format!("WITH query name \"{name}\" specified more than once"));
+                return self.fail(
+                    cte.alias.name.span,
+                    SqlState::DUPLICATE_ALIAS,
+                    format!("WITH query name \"{name}\" specified more than once"),
+                );
             }
             let modifies = matches!(&*cte.query.body, SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_));
             if modifies && self.scopes.iter().any(|s| !s.entries.is_empty()) {
@@ -395,8 +413,11 @@ impl Binder<'_> {
             let (rel, output) = if recursive { self.recursive(cte, id)? } else { self.query(&cte.query)? };
             let mut names: Vec<String> = output.iter().map(|o| o.1.clone()).collect();
             if cte.alias.columns.len() > names.len() {
-                let message =
-                    format!("WITH query \"{name}\" has {} columns available but {} columns specified", names.len(), cte.alias.columns.len());
+                let message = format!(
+                    "WITH query \"{name}\" has {} columns available but {} columns specified",
+                    names.len(),
+                    cte.alias.columns.len()
+                );
                 return self.fail(cte.alias.name.span, SqlState::INVALID_COLUMN_REFERENCE, message);
             }
             for (to, from) in names.iter_mut().zip(&cte.alias.columns) {
@@ -457,7 +478,8 @@ impl Binder<'_> {
                     want.name(),
                     overall.name()
                 );
-                let error = SqlError::new(SqlState::DATATYPE_MISMATCH, message).hint("Cast the output of the non-recursive term to the correct type.");
+                let error = SqlError::new(SqlState::DATATYPE_MISMATCH, message)
+                    .hint("Cast the output of the non-recursive term to the correct type.");
                 return Err(self.at(left.span(), error));
             }
             types.push((*s, want));

@@ -138,7 +138,9 @@ impl Binder<'_> {
                 }
                 self.schema_relation(&schema.value, &relation.value)
             }
-            _ => return self.fail(span, SqlState::SYNTAX_ERROR, format!("improper qualified name (too many dotted names): {}", shown(name))),
+            _ => {
+                return self.fail(span, SqlState::SYNTAX_ERROR, format!("improper qualified name (too many dotted names): {}", shown(name)));
+            }
         };
         match found {
             Some(found) => {
@@ -251,7 +253,11 @@ impl Binder<'_> {
             let mut found = scope.entries[at].cols.iter().filter(|c| c.name == column.value);
             if let Some(first) = found.next() {
                 if found.next().is_some() {
-                    return self.fail(table.span, SqlState::AMBIGUOUS_COLUMN, format!("column reference \"{}\" is ambiguous", column.value));
+                    return self.fail(
+                        table.span,
+                        SqlState::AMBIGUOUS_COLUMN,
+                        format!("column reference \"{}\" is ambiguous", column.value),
+                    );
                 }
                 let id = first.id;
                 return Ok(Some(self.reference(id, table.span, n)));

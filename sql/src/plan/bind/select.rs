@@ -43,8 +43,15 @@ impl Binder<'_> {
 
     /// Clauses of other dialects that sqlparser reads.
     fn refuse_foreign(&self, s: &ast::Select) -> Result<()> {
-        let foreign = s.top.is_some() || !s.lateral_views.is_empty() || s.prewhere.is_some() || s.qualify.is_some() || !s.cluster_by.is_empty();
-        if foreign || !s.connect_by.is_empty() || !s.distribute_by.is_empty() || !s.sort_by.is_empty() || s.value_table_mode.is_some() || s.exclude.is_some() {
+        let foreign =
+            s.top.is_some() || !s.lateral_views.is_empty() || s.prewhere.is_some() || s.qualify.is_some() || !s.cluster_by.is_empty();
+        if foreign
+            || !s.connect_by.is_empty()
+            || !s.distribute_by.is_empty()
+            || !s.sort_by.is_empty()
+            || s.value_table_mode.is_some()
+            || s.exclude.is_some()
+        {
             return self.fail(s.span(), SqlState::SYNTAX_ERROR, "syntax error in SELECT: this clause is not PostgreSQL's");
         }
         if s.into.is_some() {
@@ -225,7 +232,10 @@ impl Binder<'_> {
         let leading = keys.iter().take_while(|k| is_on(&k.expr)).count();
         let all = on.iter().all(|o| keys[..leading].iter().any(|k| same(&k.expr, o)));
         if !all && leading < keys.len() {
-            return Err(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, "SELECT DISTINCT ON expressions must match initial ORDER BY expressions"));
+            return Err(SqlError::new(
+                SqlState::INVALID_COLUMN_REFERENCE,
+                "SELECT DISTINCT ON expressions must match initial ORDER BY expressions",
+            ));
         }
         for o in on {
             if !keys.iter().any(|k| same(&k.expr, o)) {
@@ -288,7 +298,10 @@ impl Binder<'_> {
                     let Some(table) = parts.last() else { return self.unsupported(item.span(), "this wildcard") };
                     let schema = parts.len().checked_sub(2).map(|n| parts[n].value.clone());
                     let entry = self.scopes.iter().rev().find_map(|s| {
-                        s.entries.iter().find(|e| e.name == table.value && schema.as_ref().is_none_or(|s| e.schema.as_ref() == Some(s))).cloned()
+                        s.entries
+                            .iter()
+                            .find(|e| e.name == table.value && schema.as_ref().is_none_or(|s| e.schema.as_ref() == Some(s)))
+                            .cloned()
                     });
                     let Some(entry) = entry else { return Err(self.missing_from(table)) };
                     for col in entry.cols {
@@ -467,7 +480,8 @@ impl Binder<'_> {
     fn item_position(&self, e: &ast::Expr, items: &[Item], clause: &str) -> Result<Option<usize>> {
         // Same names with the same expression are no ambiguity: number the distinct ones.
         let mut distinct: Vec<&Expr> = Vec::new();
-        let wanted = |i: &Item| matches!(e, ast::Expr::Identifier(ident) if ident.value == i.name) || !matches!(e, ast::Expr::Identifier(_));
+        let wanted =
+            |i: &Item| matches!(e, ast::Expr::Identifier(ident) if ident.value == i.name) || !matches!(e, ast::Expr::Identifier(_));
         let names: Vec<(ColId, String)> = items
             .iter()
             .map(|i| {
@@ -519,11 +533,13 @@ impl Binder<'_> {
         let local: ColSet = rel.outputs().into_iter().collect();
         let mut marks = Vec::new();
         for (id, args) in groupings {
-            let ordinals = args
-                .iter()
-                .map(|a| grouping.groups.iter().position(|g| same(&g.1, a)))
-                .collect::<Option<Vec<_>>>()
-                .ok_or_else(|| SqlError::new(SqlState::GROUPING_ERROR, "arguments to GROUPING must be grouping expressions of the associated query level"))?;
+            let ordinals =
+                args.iter().map(|a| grouping.groups.iter().position(|g| same(&g.1, a))).collect::<Option<Vec<_>>>().ok_or_else(|| {
+                    SqlError::new(
+                        SqlState::GROUPING_ERROR,
+                        "arguments to GROUPING must be grouping expressions of the associated query level",
+                    )
+                })?;
             marks.push((id, ordinals));
         }
         let mut having = having;
@@ -544,7 +560,8 @@ impl Binder<'_> {
                 self.regroup(e, &mut grouping, &local)?;
             }
         }
-        let rel = Rel::Aggregate(Box::new(AggregateRel { input: rel, groups: grouping.groups, sets: grouping.sets, calls, grouping: marks }));
+        let rel =
+            Rel::Aggregate(Box::new(AggregateRel { input: rel, groups: grouping.groups, sets: grouping.sets, calls, grouping: marks }));
         Ok(match having {
             Some(pred) => filter(rel, pred),
             None => rel,

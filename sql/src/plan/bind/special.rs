@@ -158,11 +158,8 @@ impl Binder<'_> {
             let to = self.operator("<=", subject.clone(), b, span, high.span())?;
             Ok(Expr::And(vec![from, to]))
         };
-        let test = if symmetric {
-            Expr::Or(vec![inside(lower.clone(), upper.clone())?, inside(upper, lower)?])
-        } else {
-            inside(lower, upper)?
-        };
+        let test =
+            if symmetric { Expr::Or(vec![inside(lower.clone(), upper.clone())?, inside(upper, lower)?]) } else { inside(lower, upper)? };
         Ok(if negated { Expr::Not(Box::new(test)) } else { test })
     }
 
@@ -282,8 +279,12 @@ impl Binder<'_> {
             return self.fail(span, SqlState::WRONG_OBJECT_TYPE, "op ANY/ALL (array) requires operator to yield boolean");
         }
         let l = self.coerce(l, resolved.call.arg_types[0], span)?;
-        let array = resolved.call.arg_types[1].array_type()
-            .ok_or_else(|| SqlError::new(SqlState::UNDEFINED_OBJECT, format!("could not find array type for data type {}", resolved.call.arg_types[1].name())))?;
+        let array = resolved.call.arg_types[1].array_type().ok_or_else(|| {
+            SqlError::new(
+                SqlState::UNDEFINED_OBJECT,
+                format!("could not find array type for data type {}", resolved.call.arg_types[1].name()),
+            )
+        })?;
         let r = if r.ty() == array { r } else { self.coerce(r, array, right.span())? };
         Ok(Expr::AnyAll { left: Box::new(l), array: Box::new(r), function: FunctionRef(resolved.call.def), all })
     }
@@ -394,7 +395,11 @@ impl Binder<'_> {
                 }
                 let bound = args.iter().map(|a| self.expr(a)).collect::<Result<Vec<_>>>()?;
                 let (args, ty) = self.unify(bound, &name.to_uppercase(), &spans)?;
-                Ok(Some(if name == "coalesce" { Expr::Coalesce { args, ty } } else { Expr::MinMax { args, greatest: name == "greatest", ty } }))
+                Ok(Some(if name == "coalesce" {
+                    Expr::Coalesce { args, ty }
+                } else {
+                    Expr::MinMax { args, greatest: name == "greatest", ty }
+                }))
             }
             "nullif" => {
                 let [a, b] = args else { return Err(self.source.near("syntax error", "nullif", span.start)) };

@@ -108,12 +108,10 @@ pub fn bind_ast(
             match binder.try_coerce(bound, ty, typmod, crate::types::casts::CastContext::Assignment, Span::empty())? {
                 Some(e) => e,
                 None => {
-                    let message = format!(
-                        "column \"{name}\" is of type {} but default expression is of type {}",
-                        ty.name(),
-                        from.name()
+                    let message = format!("column \"{name}\" is of type {} but default expression is of type {}", ty.name(), from.name());
+                    return Err(
+                        SqlError::new(SqlState::DATATYPE_MISMATCH, message).hint("You will need to rewrite or cast the expression.")
                     );
-                    return Err(SqlError::new(SqlState::DATATYPE_MISMATCH, message).hint("You will need to rewrite or cast the expression."));
                 }
             }
         }

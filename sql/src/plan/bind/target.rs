@@ -21,25 +21,44 @@ pub(super) fn is_default(e: &ast::Expr) -> bool {
 
 impl Binder<'_> {
     /// The target column that a name means.
-    pub(super) fn target_column<'t>(&self, relation: &RelationDescriptor, table: &'t TableDescriptor, name: &ast::ObjectName) -> Result<&'t ColumnDescriptor> {
+    pub(super) fn target_column<'t>(
+        &self,
+        relation: &RelationDescriptor,
+        table: &'t TableDescriptor,
+        name: &ast::ObjectName,
+    ) -> Result<&'t ColumnDescriptor> {
         let parts = idents(name);
         let span = name_span(name);
         let [column] = parts[..] else {
             return match parts[..] {
-                [first, _] if table.column_named(&first.value).is_some() => self.unsupported(span, "assignment to a field of a composite column"),
+                [first, _] if table.column_named(&first.value).is_some() => {
+                    self.unsupported(span, "assignment to a field of a composite column")
+                }
                 _ => {
                     let first = parts.first().map_or("", |p| p.value.as_str());
-                    self.fail(span, SqlState::UNDEFINED_COLUMN, format!("column \"{first}\" of relation \"{}\" does not exist", relation.name))
+                    self.fail(
+                        span,
+                        SqlState::UNDEFINED_COLUMN,
+                        format!("column \"{first}\" of relation \"{}\" does not exist", relation.name),
+                    )
                 }
             };
         };
         self.column_of(relation, table, &column.value, span)
     }
 
-    pub(super) fn column_of<'t>(&self, relation: &RelationDescriptor, table: &'t TableDescriptor, name: &str, span: Span) -> Result<&'t ColumnDescriptor> {
+    pub(super) fn column_of<'t>(
+        &self,
+        relation: &RelationDescriptor,
+        table: &'t TableDescriptor,
+        name: &str,
+        span: Span,
+    ) -> Result<&'t ColumnDescriptor> {
         match table.column_named(name) {
             Some(column) => Ok(column),
-            None => self.fail(span, SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" of relation \"{}\" does not exist", relation.name)),
+            None => {
+                self.fail(span, SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" of relation \"{}\" does not exist", relation.name))
+            }
         }
     }
 
@@ -120,7 +139,12 @@ impl Binder<'_> {
     }
 
     /// SET clauses: column ids and values, bound in the scope on top. DEFAULT is filled in.
-    pub(super) fn assignments(&mut self, relation: &Arc<RelationDescriptor>, table: &TableDescriptor, list: &[ast::Assignment]) -> Result<Vec<(u32, Expr)>> {
+    pub(super) fn assignments(
+        &mut self,
+        relation: &Arc<RelationDescriptor>,
+        table: &TableDescriptor,
+        list: &[ast::Assignment],
+    ) -> Result<Vec<(u32, Expr)>> {
         let mut out: Vec<(u32, Expr)> = Vec::new();
         for assignment in list {
             match &assignment.target {
@@ -205,7 +229,12 @@ impl Binder<'_> {
                     let ty = self.cols[*col].ty;
                     let correlated = !copy.free.is_empty();
                     self.subqueries.push(copy);
-                    let expr = crate::plan::logical::subquery_expr(self.subqueries.len() - 1, crate::plan::expr::SubqueryKind::Scalar, correlated, ty);
+                    let expr = crate::plan::logical::subquery_expr(
+                        self.subqueries.len() - 1,
+                        crate::plan::expr::SubqueryKind::Scalar,
+                        correlated,
+                        ty,
+                    );
                     let expr = self.assign(expr, &column.name, column.ty, column.typmod, value.span())?;
                     out.push((column.id, expr));
                 }

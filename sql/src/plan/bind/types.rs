@@ -36,7 +36,9 @@ pub fn resolve(ty: &ast::DataType) -> Result<(DataType, i32)> {
         A::Numeric(info) | A::Decimal(info) | A::Dec(info) => numeric(info),
         A::Text => plain(DataType::TEXT),
         A::String(None) => plain(DataType::TEXT),
-        A::Varchar(length) | A::CharacterVarying(length) | A::CharVarying(length) => character(DataType::VARCHAR, "varchar", length.as_ref()),
+        A::Varchar(length) | A::CharacterVarying(length) | A::CharVarying(length) => {
+            character(DataType::VARCHAR, "varchar", length.as_ref())
+        }
         A::Char(length) | A::Character(length) => match length {
             None => Ok((DataType::BPCHAR, 5)),
             some => character(DataType::BPCHAR, "char", some.as_ref()),
@@ -63,9 +65,8 @@ pub fn resolve(ty: &ast::DataType) -> Result<(DataType, i32)> {
         other => {
             let name = other.to_string().to_lowercase();
             match name.as_str() {
-                "bit" | "bit varying" | "varbit" | "point" | "line" | "box" | "path" | "polygon" | "circle" | "lseg" | "tsvector" | "tsquery" => {
-                    Err(SqlError::unsupported(format!("type {name}")))
-                }
+                "bit" | "bit varying" | "varbit" | "point" | "line" | "box" | "path" | "polygon" | "circle" | "lseg" | "tsvector"
+                | "tsquery" => Err(SqlError::unsupported(format!("type {name}"))),
                 _ => Err(missing(&name)),
             }
         }
@@ -187,8 +188,10 @@ fn custom(name: &ast::ObjectName, modifiers: &[ast::TypeModifier]) -> Result<(Da
         }
         Some(ty) => Ok((ty, NO_TYPMOD)),
         None => match lower {
-            "money" | "xml" | "inet" | "cidr" | "macaddr" | "macaddr8" | "txid_snapshot" | "pg_snapshot" | "jsonpath" | "bit" | "varbit" | "int4range"
-            | "int8range" | "numrange" | "tsrange" | "tstzrange" | "daterange" | "tid" | "xid8" => Err(SqlError::unsupported(format!("type {lower}"))),
+            "money" | "xml" | "inet" | "cidr" | "macaddr" | "macaddr8" | "txid_snapshot" | "pg_snapshot" | "jsonpath" | "bit"
+            | "varbit" | "int4range" | "int8range" | "numrange" | "tsrange" | "tstzrange" | "daterange" | "tid" | "xid8" => {
+                Err(SqlError::unsupported(format!("type {lower}")))
+            }
             _ => Err(missing(lower)),
         },
     }

@@ -119,7 +119,9 @@ pub(super) fn best(request: &Request<'_>) -> Option<Path> {
 fn implied(request: &Request<'_>, table: &TableDescriptor, index: &IndexDescriptor) -> bool {
     let Some(text) = &index.predicate else { return true };
     let named = crate::plan::bind::stored::columns_of(table);
-    let Ok(mut predicate) = crate::plan::bind::stored::bind_text(request.cx, text, &named, crate::plan::bind::stored::Purpose::Predicate, None) else {
+    let Ok(mut predicate) =
+        crate::plan::bind::stored::bind_text(request.cx, text, &named, crate::plan::bind::stored::Purpose::Predicate, None)
+    else {
         return false;
     };
     substitute(&mut predicate, &|n| request.table.cols.get(n).map(|(col, _)| Expr::Column { ordinal: *col, ty: request.cols[*col].ty }));
@@ -397,7 +399,16 @@ fn path(request: &Request<'_>, table: &TableDescriptor, index: &IndexDescriptor,
     }
     let full = range.equal.len() == index.keys.len() && range.null_equal.is_empty();
     let unique = full && (index.unique || index.id == table.primary.id);
-    let scanned = if unique { lists } else { (rows * share).max(if touched.is_empty() { 0.0 } else { 1.0 }) };
+    // A key prefix of k of n columns (n + 1 if not unique) is taken to have rows^(k/n) values.
+    let width = (index.keys.len() + usize::from(!index.unique && index.id != table.primary.id)) as f64;
+    let bound = rows.powf((width - range.equal.len() as f64) / width) * lists;
+    let scanned = if unique {
+        lists
+    } else if range.equal.is_empty() {
+        (rows * share).max(if touched.is_empty() { 0.0 } else { 1.0 })
+    } else {
+        (rows * share).min(bound).max(1.0)
+    };
     let scanned = scanned.min(rows.max(lists));
     let rest: Vec<&Expr> = request.preds.iter().enumerate().filter(|(n, _)| !touched.contains(n)).map(|(_, p)| p).collect();
     let pass: f64 = rest.iter().map(|p| cost::selectivity(p)).product();
@@ -431,7 +442,9 @@ fn path(request: &Request<'_>, table: &TableDescriptor, index: &IndexDescriptor,
             .keys
             .iter()
             .skip(range.equal.len())
-            .filter_map(|k| col(k.column).map(|col| OrderCol { col, descending: k.descending != reverse, nulls_first: k.nulls_first != reverse }))
+            .filter_map(|k| {
+                col(k.column).map(|col| OrderCol { col, descending: k.descending != reverse, nulls_first: k.nulls_first != reverse })
+            })
             .collect()
     };
     let whole = range.equal.is_empty() && range.lower.is_none() && range.upper.is_none();
@@ -465,7 +478,12 @@ fn order(request: &Request<'_>, table: &TableDescriptor, index: &IndexDescriptor
     if request.want.is_empty() {
         return (false, false);
     }
-    let fixed: Vec<u32> = index.keys[..range.equal.len()].iter().enumerate().filter(|(n, _)| !(range.any && n + 1 == range.equal.len())).map(|(_, k)| k.column).collect();
+    let fixed: Vec<u32> = index.keys[..range.equal.len()]
+        .iter()
+        .enumerate()
+        .filter(|(n, _)| !(range.any && n + 1 == range.equal.len()))
+        .map(|(_, k)| k.column)
+        .collect();
     let id_of = |col: ColId| request.table.cols.iter().find(|c| c.0 == col).map(|c| c.1);
     let mut keys = index.keys[range.equal.len()..].iter();
     let mut direction: Option<bool> = None;
@@ -480,7 +498,8 @@ fn order(request: &Request<'_>, table: &TableDescriptor, index: &IndexDescriptor
         }
         let Some(key) = keys.by_ref().find(|k| !fixed.contains(&k.column)) else {
             // Past all keys of a unique index there are no peers left to order.
-            let ends = index.id == table.primary.id || (index.unique && index.keys.iter().all(|k| table.column(k.column).is_some_and(|c| c.not_null)));
+            let ends = index.id == table.primary.id
+                || (index.unique && index.keys.iter().all(|k| table.column(k.column).is_some_and(|c| c.not_null)));
             return (ends, direction.unwrap_or(false));
         };
         if key.column != id {

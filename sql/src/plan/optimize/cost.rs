@@ -32,7 +32,11 @@ pub(super) fn selectivity(p: &Expr) -> f64 {
         Expr::Or(args) => args.iter().map(selectivity).sum::<f64>().min(1.0),
         Expr::Not(inner) => (1.0 - selectivity(inner)).max(0.05),
         Expr::IsNull { negated, .. } => {
-            if *negated { 0.9 } else { 0.1 }
+            if *negated {
+                0.9
+            } else {
+                0.1
+            }
         }
         Expr::AnyAll { all: false, array, .. } => (0.005 * array_length(array)).min(0.5),
         Expr::Call { function, .. } => match super::pushdown::comparison(*function) {

@@ -185,7 +185,8 @@ fn fold_case(branches: &mut Vec<(Expr, Expr)>, otherwise: &mut Option<Box<Expr>>
 fn with_context<T>(cx: &PlanContext<'_>, work: impl FnOnce(&mut EvalContext<'_>) -> Result<T>) -> Result<T> {
     let mut rng = meridian_clock::Entropy::seeded(0).rng();
     let none = NoCatalog;
-    let mut ecx = EvalContext { transaction_micros: 0, statement_micros: 0, session: cx.session, rng: &mut rng, catalog: cx.lookup.unwrap_or(&none) };
+    let mut ecx =
+        EvalContext { transaction_micros: 0, statement_micros: 0, session: cx.session, rng: &mut rng, catalog: cx.lookup.unwrap_or(&none) };
     work(&mut ecx)
 }
 

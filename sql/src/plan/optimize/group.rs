@@ -24,7 +24,8 @@ impl Lowerer<'_> {
             Some(phys) => phys,
             None => self.lower(&a.input, &inner, &[], None)?,
         };
-        let layout: Vec<ColId> = a.groups.iter().map(|g| g.0).chain(calls.iter().map(|c| c.0)).chain(a.grouping.iter().map(|g| g.0)).collect();
+        let layout: Vec<ColId> =
+            a.groups.iter().map(|g| g.0).chain(calls.iter().map(|c| c.0)).chain(a.grouping.iter().map(|g| g.0)).collect();
         let groups = a.groups.iter().map(|g| self.expr(&g.1, &phys.layout)).collect::<Result<Vec<_>>>()?;
         let mut lowered = Vec::new();
         for (_, call) in &calls {
@@ -44,12 +45,22 @@ impl Lowerer<'_> {
         let mut phase = AggregatePhase::Complete;
         let mut final_groups = groups.clone();
         let pushed = a.sets.is_empty() && lowered.iter().all(partial) && groups.iter().all(pushable);
-        if pushed && let Node::Scan(scan) = &mut input.node && scan.limit.is_none() && scan.lock.is_none() && scan.aggregate.is_none() {
+        if pushed
+            && let Node::Scan(scan) = &mut input.node
+            && scan.limit.is_none()
+            && scan.lock.is_none()
+            && scan.aggregate.is_none()
+        {
             let mut columns: Vec<OutputColumn> = a.groups.iter().map(|g| self.output(g.0)).collect();
             for (id, call) in calls.iter().copied() {
                 let FunctionBody::Aggregate { partial, .. } = call.function.0.body else { continue };
                 let name = &self.cols[*id].name;
-                columns.extend(partial.iter().map(|ty| OutputColumn { name: format!("partial {name}"), ty: *ty, typmod: -1, origin: None }));
+                columns.extend(partial.iter().map(|ty| OutputColumn {
+                    name: format!("partial {name}"),
+                    ty: *ty,
+                    typmod: -1,
+                    origin: None,
+                }));
             }
             scan.aggregate = Some(PartialAggregate { groups: groups.clone(), calls: lowered.clone() });
             input.columns = columns;
@@ -125,6 +136,8 @@ fn streams(groups: &[(ColId, Expr)], order: &[OrderCol]) -> bool {
 fn renumbered(groups: &[(ColId, Expr)], order: &[OrderCol]) -> Vec<OrderCol> {
     order
         .iter()
-        .map_while(|o| groups.iter().find(|g| matches!(&g.1, Expr::Column { ordinal, .. } if *ordinal == o.col)).map(|g| OrderCol { col: g.0, ..*o }))
+        .map_while(|o| {
+            groups.iter().find(|g| matches!(&g.1, Expr::Column { ordinal, .. } if *ordinal == o.col)).map(|g| OrderCol { col: g.0, ..*o })
+        })
         .collect()
 }

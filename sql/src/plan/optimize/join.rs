@@ -135,7 +135,8 @@ impl Lowerer<'_> {
     fn exhaustive(&self, members: &[Member<'_>], preds: &[Expr]) -> Vec<usize> {
         let n = members.len();
         let all: ColSet = members.iter().flat_map(|m| m.cols.iter().copied()).collect();
-        let have_of = |mask: usize| -> ColSet { (0..n).filter(|i| mask >> i & 1 == 1).flat_map(|i| members[i].cols.iter().copied()).collect() };
+        let have_of =
+            |mask: usize| -> ColSet { (0..n).filter(|i| mask >> i & 1 == 1).flat_map(|i| members[i].cols.iter().copied()).collect() };
         // Best (cost, rows, last member) for each set.
         let mut best: Vec<Option<(f64, f64, usize)>> = vec![None; 1 << n];
         best[0] = Some((0.0, 0.0, usize::MAX));
@@ -189,7 +190,15 @@ impl Lowerer<'_> {
         order
     }
 
-    fn build(&mut self, members: &[Member<'_>], order: &[usize], preds: &[Expr], need: &ColSet, want: &[OrderCol], limit: Option<f64>) -> Result<Phys> {
+    fn build(
+        &mut self,
+        members: &[Member<'_>],
+        order: &[usize],
+        preds: &[Expr],
+        need: &ColSet,
+        want: &[OrderCol],
+        limit: Option<f64>,
+    ) -> Result<Phys> {
         let all: ColSet = members.iter().flat_map(|m| m.cols.iter().copied()).collect();
         let mut inner = need.clone();
         preds.iter().for_each(|p| columns_of(p, &self.subqueries, &mut inner));
@@ -267,14 +276,22 @@ impl Lowerer<'_> {
             let rk: Vec<SortKey> = keys.iter().map(|(n, o)| sort(&right_keys[*n], o)).collect();
             let cost = left.plan.cost + right.plan.cost + (l + r) * cost::ROW;
             let order = left.order.clone();
-            let node = Node::MergeJoin { left: Box::new(left.plan), right: Box::new(right.plan), kind, left_keys: lk, right_keys: rk, residual };
+            let node =
+                Node::MergeJoin { left: Box::new(left.plan), right: Box::new(right.plan), kind, left_keys: lk, right_keys: rk, residual };
             return Ok(Phys { plan: self.plan(node, &layout, rows, cost), layout, order });
         }
         let cost = left.plan.cost + right.plan.cost + r * cost::ROW * 2.0 + l * cost::ROW + rows * cost::ROW;
         // The smaller side is hashed; an inner join may be turned around.
         let (node, layout) = if kind == JoinKind::Inner && r > l * 2.0 && residual.is_none() {
             let layout = joined(&right.layout, &left.layout, kind);
-            let node = Node::HashJoin { left: Box::new(right.plan), right: Box::new(left.plan), kind, left_keys: right_keys, right_keys: left_keys, residual: None };
+            let node = Node::HashJoin {
+                left: Box::new(right.plan),
+                right: Box::new(left.plan),
+                kind,
+                left_keys: right_keys,
+                right_keys: left_keys,
+                residual: None,
+            };
             (node, layout)
         } else {
             (Node::HashJoin { left: Box::new(left.plan), right: Box::new(right.plan), kind, left_keys, right_keys, residual }, layout)
@@ -443,7 +460,9 @@ fn joined(left: &[ColId], right: &[ColId], kind: JoinKind) -> Vec<ColId> {
 /// Without projections that only pick columns.
 pub(super) fn plain(rel: &Rel) -> &Rel {
     match rel {
-        Rel::Project { input, exprs } if exprs.iter().all(|(c, e)| matches!(e, Expr::Column { ordinal, .. } if ordinal == c)) => plain(input),
+        Rel::Project { input, exprs } if exprs.iter().all(|(c, e)| matches!(e, Expr::Column { ordinal, .. } if ordinal == c)) => {
+            plain(input)
+        }
         other => other,
     }
 }

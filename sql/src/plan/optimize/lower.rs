@@ -71,6 +71,7 @@ impl<'a> Lowerer<'a> {
     /// An expression over rows of this layout.
     pub fn expr(&mut self, e: &Expr, layout: &[ColId]) -> Result<Expr> {
         let mut out = e.clone();
+        super::fold::fold_in_place(&mut out, self.cx);
         self.place(&mut out, layout)?;
         Ok(out)
     }
@@ -170,7 +171,9 @@ impl<'a> Lowerer<'a> {
             Rel::Aggregate(a) => self.aggregate(a, need),
             Rel::Window { input, partition, order, calls } => self.window(input, partition, order, calls, need),
             Rel::Sort { input, keys } => self.sort(input, keys, need, limit, None),
-            Rel::Limit { input, limit: count, offset, with_ties } => self.limit(input, count.as_ref(), offset.as_ref(), with_ties.as_deref(), need),
+            Rel::Limit { input, limit: count, offset, with_ties } => {
+                self.limit(input, count.as_ref(), offset.as_ref(), with_ties.as_deref(), need)
+            }
             Rel::Distinct { input, cols } => {
                 let all: ColSet = cols.iter().copied().collect();
                 let phys = self.lower(input, &all, want, None)?;
@@ -178,7 +181,11 @@ impl<'a> Lowerer<'a> {
                 let plan = self.exactly(phys, cols);
                 let (rows, cost) = ((plan.rows * 0.3).max(1.0), plan.cost + plan.rows * cost::ROW * 2.0);
                 let _ = order;
-                Ok(Phys { plan: self.plan(Node::Distinct { input: Box::new(plan) }, cols, rows, cost), layout: cols.clone(), order: Vec::new() })
+                Ok(Phys {
+                    plan: self.plan(Node::Distinct { input: Box::new(plan) }, cols, rows, cost),
+                    layout: cols.clone(),
+                    order: Vec::new(),
+                })
             }
             Rel::DistinctOn { input, keys } => {
                 let mut inner = need.clone();
@@ -189,7 +196,9 @@ impl<'a> Lowerer<'a> {
                 let node = Node::DistinctOn { input: Box::new(phys.plan), keys };
                 Ok(Phys { plan: self.plan(node, &phys.layout, rows, cost), layout: phys.layout, order: phys.order })
             }
-            Rel::SetOp { kind, all, cols, left, left_cols, right, right_cols } => self.set_op(*kind, *all, cols, (left, left_cols), (right, right_cols)),
+            Rel::SetOp { kind, all, cols, left, left_cols, right, right_cols } => {
+                self.set_op(*kind, *all, cols, (left, left_cols), (right, right_cols))
+            }
             Rel::With { ctes, body } => self.with(ctes, body, need, want, limit),
             Rel::CteScan { cte, cols } => {
                 Ok(Phys { plan: self.plan(Node::CteScan { cte: *cte }, cols, 100.0, 1.0), layout: cols.clone(), order: Vec::new() })
@@ -227,7 +236,14 @@ impl<'a> Lowerer<'a> {
     }
 
     /// The best path for these conditions, and the columns (number and id) that the scan must yield.
-    pub fn path(&self, t: &TableRel, preds: &[Expr], need: &ColSet, want: &[OrderCol], limit: Option<f64>) -> Option<(Path, Vec<(ColId, u32)>)> {
+    pub fn path(
+        &self,
+        t: &TableRel,
+        preds: &[Expr],
+        need: &ColSet,
+        want: &[OrderCol],
+        limit: Option<f64>,
+    ) -> Option<(Path, Vec<(ColId, u32)>)> {
         let mut all = need.clone();
         preds.iter().for_each(|p| columns_of(p, &self.subqueries, &mut all));
         // A first look decides which conditions the index answers: their columns need not be read.
@@ -253,7 +269,14 @@ impl<'a> Lowerer<'a> {
     }
 
     /// The scan of a path; bounds see rows of `left` (a lookup join's left side, else nothing).
-    pub fn scan(&mut self, t: &TableRel, preds: &[Expr], path: &Path, needed: &[(ColId, u32)], left: &[ColId]) -> Result<(Scan, Vec<ColId>)> {
+    pub fn scan(
+        &mut self,
+        t: &TableRel,
+        preds: &[Expr],
+        path: &Path,
+        needed: &[(ColId, u32)],
+        left: &[ColId],
+    ) -> Result<(Scan, Vec<ColId>)> {
         let layout: Vec<ColId> = needed.iter().map(|c| c.0).collect();
         let rest: Vec<Expr> = preds.iter().enumerate().filter(|(n, _)| !path.used.contains(n)).map(|(_, p)| p.clone()).collect();
         let filter = self.predicate(&rest, &layout)?;
@@ -282,7 +305,9 @@ impl<'a> Lowerer<'a> {
     }
 
     fn range(&mut self, range: &Range, left: &[ColId]) -> Result<IndexRange> {
-        let bound = |this: &mut Self, b: &Option<(Expr, bool)>| b.as_ref().map(|(e, inclusive)| this.expr(e, left).map(|e| (e, *inclusive))).transpose();
+        let bound = |this: &mut Self, b: &Option<(Expr, bool)>| {
+            b.as_ref().map(|(e, inclusive)| this.expr(e, left).map(|e| (e, *inclusive))).transpose()
+        };
         Ok(IndexRange {
             equal: self.exprs(&range.equal, left)?,
             lower: bound(self, &range.lower)?,
@@ -326,10 +351,12 @@ impl<'a> Lowerer<'a> {
         let mut inner = ColSet::default();
         kept.iter().for_each(|e| columns_of(&e.1, &self.subqueries, &mut inner));
         // The wanted order in terms of the input, as far as it is of plain columns.
-        let translate = |id: ColId| exprs.iter().find(|e| e.0 == id).and_then(|e| match &e.1 {
-            Expr::Column { ordinal, .. } => Some(*ordinal),
-            _ => None,
-        });
+        let translate = |id: ColId| {
+            exprs.iter().find(|e| e.0 == id).and_then(|e| match &e.1 {
+                Expr::Column { ordinal, .. } => Some(*ordinal),
+                _ => None,
+            })
+        };
         let inner_want: Vec<OrderCol> = want.iter().map_while(|o| translate(o.col).map(|col| OrderCol { col, ..*o })).collect();
         let inner_want = if inner_want.len() == want.len() { inner_want } else { Vec::new() };
         let phys = self.lower(input, &inner, &inner_want, limit)?;
@@ -357,13 +384,22 @@ impl<'a> Lowerer<'a> {
         Ok(Phys { plan, layout: ids, order })
     }
 
-    fn project_set(&mut self, input: &Rel, sets: &[(ColId, crate::plan::expr::FunctionRef, Vec<Expr>, DataType)], need: &ColSet) -> Result<Phys> {
+    fn project_set(
+        &mut self,
+        input: &Rel,
+        sets: &[(ColId, crate::plan::expr::FunctionRef, Vec<Expr>, DataType)],
+        need: &ColSet,
+    ) -> Result<Phys> {
         let mut inner: ColSet = need.iter().copied().filter(|c| !sets.iter().any(|s| s.0 == *c)).collect();
         sets.iter().flat_map(|s| &s.2).for_each(|e| columns_of(e, &self.subqueries, &mut inner));
         let phys = self.lower(input, &inner, &[], None)?;
         let mut layout = phys.layout.clone();
-        let mut exprs: Vec<ProjectSetExpr> =
-            phys.layout.iter().enumerate().map(|(n, c)| ProjectSetExpr::Scalar(Expr::Column { ordinal: n, ty: self.cols[*c].ty })).collect();
+        let mut exprs: Vec<ProjectSetExpr> = phys
+            .layout
+            .iter()
+            .enumerate()
+            .map(|(n, c)| ProjectSetExpr::Scalar(Expr::Column { ordinal: n, ty: self.cols[*c].ty }))
+            .collect();
         for (id, function, args, ty) in sets {
             exprs.push(ProjectSetExpr::Set { function: *function, args: self.exprs(args, &phys.layout)?, ty: *ty });
             layout.push(*id);
@@ -419,6 +455,9 @@ impl<'a> Lowerer<'a> {
     }
 
     fn limit(&mut self, input: &Rel, limit: Option<&Expr>, offset: Option<&Expr>, ties: Option<&[SortKey]>, need: &ColSet) -> Result<Phys> {
+        let folded = |e: Option<&Expr>| e.map(|e| super::fold::fold(e.clone(), self.cx));
+        let (limit, offset) = (folded(limit), folded(offset));
+        let (limit, offset) = (limit.as_ref(), offset.as_ref());
         let number = |e: Option<&Expr>| e.and_then(cost::constant_count);
         let take = match (limit, offset) {
             (None, _) => None,
@@ -536,7 +575,11 @@ impl<'a> Lowerer<'a> {
     }
 }
 
-fn covers_all(table: &crate::catalog::descriptor::TableDescriptor, index: &crate::catalog::descriptor::IndexDescriptor, needed: &[(ColId, u32)]) -> bool {
+fn covers_all(
+    table: &crate::catalog::descriptor::TableDescriptor,
+    index: &crate::catalog::descriptor::IndexDescriptor,
+    needed: &[(ColId, u32)],
+) -> bool {
     needed.iter().all(|(_, id)| {
         let in_key = index.keys.iter().any(|k| k.column == *id) || table.primary.keys.iter().any(|k| k.column == *id);
         index.include.contains(id) || (in_key && table.column(*id).is_some_and(|c| crate::types::codec::key_is_lossless(c.ty)))

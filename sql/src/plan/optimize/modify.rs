@@ -117,7 +117,8 @@ impl Lowerer<'_> {
                 let update = match update {
                     None => None,
                     Some(u) => {
-                        let assignments = u.assignments.iter().map(|(id, e)| Ok((*id, self.expr(e, &both)?))).collect::<Result<Vec<_>>>()?;
+                        let assignments =
+                            u.assignments.iter().map(|(id, e)| Ok((*id, self.expr(e, &both)?))).collect::<Result<Vec<_>>>()?;
                         Some(ConflictUpdate { assignments, predicate: self.option(u.predicate.as_ref(), &both)? })
                     }
                 };
@@ -126,7 +127,8 @@ impl Lowerer<'_> {
         };
         let (returning, layout) = self.returning(i.returning.as_ref(), &i.new_row)?;
         let (rows, cost) = (source.rows, source.cost + cost::ROUND + source.rows * cost::FETCH);
-        let node = Node::Insert(Box::new(Insert { table: i.table.clone(), source, columns: i.columns.clone(), checks, conflict, returning }));
+        let node =
+            Node::Insert(Box::new(Insert { table: i.table.clone(), source, columns: i.columns.clone(), checks, conflict, returning }));
         Ok(Phys { plan: self.plan(node, &layout, rows, cost), layout, order: Vec::new() })
     }
 

@@ -90,7 +90,8 @@ impl Rewriter<'_> {
                 for f in &mut t.filter {
                     fold_in_place(f, self.cx);
                 }
-                let (down, up): (Vec<Expr>, Vec<Expr>) = preds.into_iter().partition(|p| !volatile(p) && !has_subquery(p) && !has_executor_call(p));
+                let (down, up): (Vec<Expr>, Vec<Expr>) =
+                    preds.into_iter().partition(|p| !volatile(p) && !has_subquery(p) && !has_executor_call(p));
                 t.filter.extend(down);
                 self.filter(Rel::Table(t), up)
             }
@@ -102,7 +103,8 @@ impl Rewriter<'_> {
             Rel::Aggregate(mut a) => {
                 let plain = a.sets.is_empty() && !a.groups.is_empty();
                 let groups: ColSet = a.groups.iter().map(|g| g.0).collect();
-                let outputs: ColSet = a.groups.iter().map(|g| g.0).chain(a.calls.iter().map(|c| c.0)).chain(a.grouping.iter().map(|g| g.0)).collect();
+                let outputs: ColSet =
+                    a.groups.iter().map(|g| g.0).chain(a.calls.iter().map(|c| c.0)).chain(a.grouping.iter().map(|g| g.0)).collect();
                 let (mut down, mut up) = (Vec::new(), Vec::new());
                 for mut p in preds {
                     let own: ColSet = self.columns(&p).intersection(&outputs).copied().collect();
@@ -126,13 +128,17 @@ impl Rewriter<'_> {
                 let (down, up): (Vec<Expr>, Vec<Expr>) = preds.into_iter().partition(|p| !volatile(p) && !has_subquery(p));
                 let to = |side: &[ColId], infos: &[ColInfo], p: &Expr| {
                     let mut p = p.clone();
-                    substitute(&mut p, &|c| cols.iter().position(|x| *x == c).map(|n| Expr::Column { ordinal: side[n], ty: infos[side[n]].ty }));
+                    substitute(&mut p, &|c| {
+                        cols.iter().position(|x| *x == c).map(|n| Expr::Column { ordinal: side[n], ty: infos[side[n]].ty })
+                    });
                     p
                 };
                 let l: Vec<Expr> = down.iter().map(|p| to(&left_cols, self.cols, p)).collect();
                 let r: Vec<Expr> = match kind {
                     // What EXCEPT removes need not be filtered, but may be.
-                    SetOpKind::Union | SetOpKind::Intersect | SetOpKind::Except => down.iter().map(|p| to(&right_cols, self.cols, p)).collect(),
+                    SetOpKind::Union | SetOpKind::Intersect | SetOpKind::Except => {
+                        down.iter().map(|p| to(&right_cols, self.cols, p)).collect()
+                    }
                 };
                 let left = Box::new(self.push(*left, l));
                 let right = Box::new(self.push(*right, r));
@@ -157,7 +163,9 @@ impl Rewriter<'_> {
     fn push_children(&mut self, rel: Rel) -> Rel {
         match rel {
             Rel::ProjectSet { input, sets } => Rel::ProjectSet { input: Box::new(self.push(*input, Vec::new())), sets },
-            Rel::Window { input, partition, order, calls } => Rel::Window { input: Box::new(self.push(*input, Vec::new())), partition, order, calls },
+            Rel::Window { input, partition, order, calls } => {
+                Rel::Window { input: Box::new(self.push(*input, Vec::new())), partition, order, calls }
+            }
             Rel::Limit { input, limit, offset, with_ties } => {
                 Rel::Limit { input: Box::new(self.push(*input, Vec::new())), limit, offset, with_ties }
             }
@@ -193,7 +201,8 @@ impl Rewriter<'_> {
             let used = self.columns(&p);
             let movable = exprs.iter().all(|(c, e)| !used.contains(c) || (!volatile(e) && !has_subquery(e)));
             // A subquery's own references to this projection cannot be rewritten in place; plain columns keep their number.
-            let through_subquery = has_subquery(&p) && exprs.iter().any(|(c, e)| used.contains(c) && !matches!(e, Expr::Column { ordinal, .. } if ordinal == c));
+            let through_subquery = has_subquery(&p)
+                && exprs.iter().any(|(c, e)| used.contains(c) && !matches!(e, Expr::Column { ordinal, .. } if ordinal == c));
             if movable && !through_subquery && !volatile(&p) {
                 substitute(&mut p, &|c| exprs.iter().find(|e| e.0 == c).map(|e| e.1.clone()));
                 fold_in_place(&mut p, self.cx);
@@ -202,7 +211,11 @@ impl Rewriter<'_> {
                 up.push(p);
             }
         }
-        let input = if down.is_empty() { self.push(input, down) } else { self.push(Rel::Filter { input: Box::new(input), preds: down }, Vec::new()) };
+        let input = if down.is_empty() {
+            self.push(input, down)
+        } else {
+            self.push(Rel::Filter { input: Box::new(input), preds: down }, Vec::new())
+        };
         self.filter(Rel::Project { input: Box::new(input), exprs }, up)
     }
 
