@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use meridian_clock::{Clock, Entropy, SharedHostClock, TaskGroup};
 use meridian_replication::registry;
-use meridian_replication::transport::{GrpcConfig, GrpcTransport, LatencyMatrix, TlsPaths, TransportLimits};
+use meridian_replication::transport::LatencyMatrix;
+use meridian_replication::transport::grpc::{GrpcConfig, GrpcTransport, TlsPaths, TransportLimits};
 
 /// Asks the node that listens at `address` to found the cluster, trying until `limit` while it is not up yet.
 pub async fn run(address: &str, limit: Duration) -> Result<()> {

@@ -13,7 +13,8 @@ use meridian_replication::api::Locality;
 use meridian_replication::placement::QueueOptions;
 use meridian_replication::registry::{Addresses, RegistryOptions, Standing};
 use meridian_replication::store::StoreConfig;
-use meridian_replication::transport::{GrpcConfig, GrpcTransport, LatencyMatrix, TlsPaths, Transport, TransportLimits};
+use meridian_replication::transport::LatencyMatrix;
+use meridian_replication::transport::grpc::{GrpcConfig, GrpcTransport, TlsPaths, TransportLimits};
 use meridian_storage::Engine;
 use meridian_storage::log_writer::LogWriterMode;
 use meridian_storage::rocks::{RocksEngine, RocksOptions};
@@ -120,7 +121,7 @@ pub async fn run(options: ServeOptions) -> Result<()> {
         spill_dir,
         registry: RegistryOptions { dead_after: options.dead_after, ..RegistryOptions::default() },
         store: StoreConfig { range_max_bytes: options.range_max_bytes, ..StoreConfig::default() },
-        placement: QueueOptions::default(),
+        placement: placement(single),
         txn: TxnConfig { gc_ttl: options.gc_ttl, ..TxnConfig::default() },
     };
     *status.not_ready.lock() = Some("waiting for init or for a member to let this node join".into());
@@ -160,6 +161,15 @@ pub async fn run(options: ServeOptions) -> Result<()> {
     stop.send_replace(true);
     let _ = tokio::time::timeout(Duration::from_secs(1), web_server).await;
     Ok(())
+}
+
+/// A cluster of one node keeps one replica of each range, and does not call that too few.
+fn placement(single: bool) -> QueueOptions {
+    let mut options = QueueOptions::default();
+    if single {
+        options.policy.replication_factor = 1;
+    }
+    options
 }
 
 /// The signals that end a node.

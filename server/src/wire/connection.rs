@@ -98,9 +98,10 @@ async fn next_message(io: &mut ClientIo, session: &mut Session, drain: &mut watc
             None => std::future::pending().await,
         }
     };
-    let leaving = async {
-        // A session inside a transaction may finish it while the node drains.
-        if session.status() == TransactionStatus::Idle {
+    // A session inside a transaction may finish it while the node drains.
+    let idle = session.status() == TransactionStatus::Idle;
+    let leaving = async move {
+        if idle {
             let _ = drain.wait_for(|d| *d).await;
         } else {
             std::future::pending::<()>().await;

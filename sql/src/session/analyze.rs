@@ -49,7 +49,7 @@ impl SessionAnalyzer {
     }
 
     fn lookup(&self, catalog: &CatalogSnapshot) -> Lookup {
-        Lookup::new(Arc::new(catalog.clone()), self.database)
+        Lookup::new(Arc::new(catalog.clone()), self.database).for_session(&self.view)
     }
 }
 
@@ -159,7 +159,7 @@ impl TableExpressions for Expressions {
 impl Session {
     /// Names of catalog objects, for functions and `reg…` types.
     pub(super) fn lookup(&self, catalog: &Arc<CatalogSnapshot>) -> Arc<Lookup> {
-        Arc::new(Lookup::new(catalog.clone(), self.database))
+        Arc::new(Lookup::new(catalog.clone(), self.database).for_session(&self.env.view))
     }
 
     /// The binder, as foreign key actions and COPY use it.

@@ -9,9 +9,11 @@ use meridian_clock::Entropy;
 use meridian_txn::api::{Kv, TxnOptions};
 use parking_lot::Mutex;
 
+use super::extras::Extras;
 use super::plan_cache::PlanCache;
 use crate::catalog::store::CatalogStore;
 use crate::catalog::system::SystemCatalog;
+use crate::catalog::system::extras::{Cursor, PreparedStatement};
 use crate::error::Result;
 use crate::exec::cancel::CancelToken;
 use crate::exec::program::SqlPrograms;
@@ -59,9 +61,20 @@ pub struct SessionEntry {
     pub active: bool,
     /// Whether a transaction is open.
     pub in_transaction: bool,
+    /// When it began, microseconds since 2000-01-01 UTC.
+    pub started: i64,
+    /// When its last statement began, 0 if there was none.
+    pub statement_started: i64,
+    /// Its named prepared statements.
+    pub prepared: BTreeMap<String, PreparedStatement>,
+    /// Its cursors.
+    pub cursors: BTreeMap<String, Cursor>,
     /// Cancels the present statement.
     pub cancel: CancelToken,
 }
+
+/// Sessions by process id.
+pub type SessionTable = BTreeMap<i32, SessionEntry>;
 
 /// SQL on one gateway.
 #[derive(Debug)]
@@ -76,22 +89,24 @@ pub struct Database {
     pub(super) spill_dir: PathBuf,
     /// Counters.
     pub counters: SqlCounters,
-    pub(super) sessions: Mutex<BTreeMap<i32, SessionEntry>>,
+    pub(super) sessions: Arc<Mutex<SessionTable>>,
 }
 
 impl Database {
     /// SQL over `kv`. Queries that need more memory than they may take write to `spill_dir`.
     pub fn new(kv: Arc<dyn Kv>, entropy: Entropy, spill_dir: PathBuf) -> Arc<Self> {
-        kv.register_programs(Arc::new(SqlPrograms::default()));
+        kv.register_programs(Arc::new(SqlPrograms));
+        let sessions: Arc<Mutex<SessionTable>> = Arc::default();
+        let extras = Extras { kv: kv.clone(), sessions: sessions.clone() };
         Arc::new(Database {
             catalog: CatalogStore::new(kv.clone()),
             kv,
-            system: Arc::new(SystemCatalog),
+            system: Arc::new(SystemCatalog::new(Arc::new(extras))),
             plans: PlanCache::default(),
             entropy,
             spill_dir,
             counters: SqlCounters::default(),
-            sessions: Mutex::default(),
+            sessions,
         })
     }
 

@@ -15,7 +15,7 @@ use super::api::ResultSink;
 use super::database::SqlCounters;
 use super::run::Commit;
 use crate::catalog::ddl::{DdlRun, Job, JobError};
-use crate::catalog::descriptor::{IndexState, Oid, RelationKind};
+use crate::catalog::descriptor::{Oid, RelationKind};
 use crate::catalog::keys;
 use crate::catalog::store::CatalogChanges;
 use crate::error::{Result, SqlError, SqlState};
@@ -71,7 +71,7 @@ impl Session {
 
     async fn ddl_once(&mut self, ddl: &Ddl, whole: bool) -> Result<(String, Vec<(&'static str, SqlError)>)> {
         let is_index = matches!(ddl, Ddl::Ast { ast, .. } if matches!(&**ast, sqlparser::ast::Statement::CreateIndex(_)));
-        let (tag, notices, jobs) = self.change_catalog(async |run| run.execute(ddl).await).await?;
+        let (tag, notices, jobs) = self.change_catalog(Change::Statement(ddl)).await?;
         if whole && is_index {
             // Every writer must maintain the index before the first row is indexed.
             self.commit_kv().await?;
@@ -96,11 +96,8 @@ impl Session {
         Ok((tag, notices))
     }
 
-    /// Lets `work` change the catalog, and writes what it changed.
-    async fn change_catalog<T>(
-        &mut self,
-        work: impl AsyncFnOnce(&mut DdlRun<'_>) -> Result<T>,
-    ) -> Result<(T, Vec<(&'static str, SqlError)>, Vec<Job>)> {
+    /// Changes the catalog, and writes what was changed into the open transaction.
+    async fn change_catalog(&mut self, change: Change<'_>) -> Result<(String, Vec<(&'static str, SqlError)>, Vec<Job>)> {
         let catalog = self.catalog().await?;
         let analyzer = SessionAnalyzer::new(self.database, self.env.view.clone());
         let db = self.db.clone();
@@ -117,11 +114,25 @@ impl Session {
             notices: vec![],
             jobs: vec![],
         };
-        let value = work(&mut run).await?;
+        let tag = match change {
+            Change::Statement(ddl) => run.execute(ddl).await?,
+            Change::Adopt { table, scratch } => {
+                run.adopt(table, scratch)?;
+                String::new()
+            }
+            Change::Publish { table, index } => {
+                run.publish_index(table, index);
+                String::new()
+            }
+            Change::RemoveUnfilled { table, index } => {
+                run.remove_unfilled_index(table, index);
+                String::new()
+            }
+        };
         let (notices, jobs) = (run.notices, run.jobs);
         let snapshot = changes.flush(txn.kv.as_mut()).await?;
         (txn.catalog, txn.changes) = (Some(snapshot), Some(changes));
-        Ok((value, notices, jobs))
+        Ok((tag, notices, jobs))
     }
 
     /// One piece of work on rows, inside the open transaction; answers how many rows a statement of ours wrote.
@@ -132,7 +143,7 @@ impl Session {
                 while let Some(span) = rest {
                     rest = self.fill_chunk(table, index, span).await?;
                 }
-                self.publish(table, index).await?;
+                self.change_catalog(Change::Publish { table, index }).await?;
             }
             Job::MustBeEmpty { query, error } => {
                 if !self.internal(&query).await?.is_empty() {
@@ -140,7 +151,7 @@ impl Session {
                 }
             }
             Job::Run(sql) => return self.internal_write(&sql).await,
-            Job::Adopt { table, scratch } => _ = self.change_catalog(async |run| run.adopt(table, scratch)).await?,
+            Job::Adopt { table, scratch } => _ = self.change_catalog(Change::Adopt { table, scratch }).await?,
             Job::ResetSequence { sequence, last } => {
                 let catalog = self.catalog().await?;
                 let Some(relation) = catalog.relations.get(&sequence) else { return Ok(0) };
@@ -152,15 +163,6 @@ impl Session {
             }
         }
         Ok(0)
-    }
-
-    async fn publish(&mut self, table: Oid, index: u32) -> Result<()> {
-        self.change_catalog(async |run| {
-            run.publish_index(table, index);
-            Ok(())
-        })
-        .await
-        .map(|_| ())
     }
 
     /// All rows of a table, as what is left to index at the beginning.
@@ -188,44 +190,37 @@ impl Session {
         let outcome = self.fill_in_chunks(table, index).await;
         if let Err(error) = outcome {
             self.abandon().await;
-            self.remove_failed_index(table, index).await?;
+            self.in_own_transaction(&Step::Remove { table, index }).await?;
             return Err(error);
         }
         Ok(())
     }
 
     async fn fill_in_chunks(&mut self, table: Oid, index: u32) -> Result<()> {
-        let mut rest = self.in_own_transaction(async |session| session.whole_table(table).await).await?;
+        let mut rest = self.in_own_transaction(&Step::Begin { table }).await?;
         while let Some(span) = rest {
-            rest = self.in_own_transaction(async |session| session.fill_chunk(table, index, span.clone()).await).await?;
+            rest = self.in_own_transaction(&Step::Chunk { table, index, span }).await?;
         }
-        self.in_own_transaction(async |session| session.publish(table, index).await).await
+        self.in_own_transaction(&Step::Publish { table, index }).await.map(|_| ())
     }
 
-    async fn remove_failed_index(&mut self, table: Oid, index: u32) -> Result<()> {
-        self.in_own_transaction(async |session| {
-            session
-                .change_catalog(async |run| {
-                    let Some(relation) = run.changes.snapshot().relations.get(&table) else { return Ok(()) };
-                    let mut relation = relation.as_ref().clone();
-                    if let RelationKind::Table(t) = &mut relation.kind {
-                        t.indexes.retain(|i| i.id != index || i.state == IndexState::Public);
-                    }
-                    run.changes.put_relation(relation);
-                    Ok(())
-                })
-                .await
-                .map(|_| ())
-        })
-        .await
+    async fn step(&mut self, step: &Step) -> Result<Option<Span>> {
+        match step {
+            Step::Begin { table } => self.whole_table(*table).await,
+            Step::Chunk { table, index, span } => self.fill_chunk(*table, *index, span.clone()).await,
+            Step::Publish { table, index } => self.change_catalog(Change::Publish { table: *table, index: *index }).await.map(|_| None),
+            Step::Remove { table, index } => {
+                self.change_catalog(Change::RemoveUnfilled { table: *table, index: *index }).await.map(|_| None)
+            }
+        }
     }
 
-    /// Runs `work` in a transaction of its own, again while it meets conflicts.
-    async fn in_own_transaction<T>(&mut self, work: impl AsyncFn(&mut Session) -> Result<T>) -> Result<T> {
+    /// Takes a step in a transaction of its own, again while it meets conflicts.
+    async fn in_own_transaction(&mut self, step: &Step) -> Result<Option<Span>> {
         let mut tries = 0;
         loop {
             self.transaction();
-            let outcome = match work(self).await {
+            let outcome = match self.step(step).await {
                 Ok(value) => self.commit_kv().await.map(|()| value),
                 Err(error) => Err(error),
             };
@@ -237,6 +232,7 @@ impl Session {
                 Err(error) => {
                     tries += 1;
                     let again = matches!(error.kv(), Some(KvError::Retry { .. } | KvError::Deadlock { .. }));
+                    let error = self.explain_commit_error(error);
                     self.abandon().await;
                     if !again || tries > MAX_DDL_RETRIES {
                         return Err(error);
@@ -245,6 +241,30 @@ impl Session {
             }
         }
     }
+}
+
+/// What changes the catalog.
+enum Change<'a> {
+    /// A statement.
+    Statement(&'a Ddl),
+    /// The end of a rewrite.
+    Adopt { table: Oid, scratch: Oid },
+    /// An index has been filled.
+    Publish { table: Oid, index: u32 },
+    /// Filling an index has failed.
+    RemoveUnfilled { table: Oid, index: u32 },
+}
+
+/// One transaction of an online CREATE INDEX.
+enum Step {
+    /// Find out what there is to index.
+    Begin { table: Oid },
+    /// Index some of it.
+    Chunk { table: Oid, index: u32, span: Span },
+    /// Open the index to readers.
+    Publish { table: Oid, index: u32 },
+    /// Remove the index.
+    Remove { table: Oid, index: u32 },
 }
 
 fn job_error(error: JobError) -> SqlError {

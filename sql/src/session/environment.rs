@@ -14,7 +14,7 @@ use crate::exec::sequence::Sequences;
 use crate::functions::SessionView;
 
 /// Microseconds between the Unix epoch and PostgreSQL's (2000-01-01).
-const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+pub const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 /// The lent things.
 pub struct Environment {

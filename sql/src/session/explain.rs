@@ -9,7 +9,10 @@ use super::run::Commit;
 use super::show::{field, text};
 use crate::error::{Result, SqlError};
 use crate::front::{ExplainOptions, Parsed};
-use crate::plan::explain::{ExplainInput, NodeFigures, explain};
+use crate::exec::NodeStats;
+use crate::functions::SessionView;
+use crate::plan::explain::{self, FigureSource, Figures, no_figures};
+use crate::plan::node::Plan;
 use crate::types::{DataType, Datum};
 
 /// The one column of the result.
@@ -37,23 +40,22 @@ impl Session {
             while self.next_batch(&mut running, params.clone(), Commit::Later).await?.is_some() {}
             let elapsed = began.elapsed();
             let figures = |node: &crate::plan::node::Plan| {
-                running.execution.stats(node).map(|s| NodeFigures {
+                running.execution.stats(node).map(|s| Figures {
+                    first_ms: 0.0,
+                    total_ms: s.micros as f64 / 1e3,
                     rows: s.rows,
                     loops: s.loops,
-                    micros: s.micros,
-                    local_batches: s.local_batches,
-                    remote_batches: s.remote_batches,
-                    ranges: s.ranges,
+                    extra: kv_line(&s),
                 })
             };
-            let mut lines = explain(&plan, &ExplainInput { options, figures: Some(&figures), catalog: &*self.catalog().await? });
+            let mut lines = print(&plan, options, &self.env.view, &figures);
             if options.summary.unwrap_or(true) && !options.json {
                 lines.push(format!("Planning Time: {:.3} ms", planning.as_secs_f64() * 1e3));
                 lines.push(format!("Execution Time: {:.3} ms", elapsed.as_secs_f64() * 1e3));
             }
             lines
         } else {
-            explain(&plan, &ExplainInput { options, figures: None, catalog: &*self.catalog().await? })
+            print(&plan, options, &self.env.view, &no_figures)
         };
         sink.begin(&fields(options)).await?;
         for line in lines {
@@ -62,4 +64,17 @@ impl Session {
         }
         sink.complete("EXPLAIN").await
     }
+}
+
+fn print(plan: &Plan, options: &ExplainOptions, view: &SessionView, figures: FigureSource<'_>) -> Vec<String> {
+    if options.json { vec![explain::json(plan, options, view, figures)] } else { explain::text(plan, options, view, figures) }
+}
+
+/// What a node and its inputs cost in KV requests, local and over the network.
+fn kv_line(stats: &NodeStats) -> Vec<(String, String)> {
+    if stats.local_batches + stats.remote_batches == 0 {
+        return vec![];
+    }
+    let text = format!("local={} network={} ranges={}", stats.local_batches, stats.remote_batches, stats.ranges);
+    vec![("KV Requests".to_owned(), text)]
 }

@@ -124,7 +124,7 @@ impl Session {
         let Some(parsed) = &statement.parsed else { return Ok(StatementDescription { parameters: vec![], fields: None }) };
         if !plannable(parsed) {
             let parameters = statement.declared.iter().enumerate().map(|(n, t)| t.ok_or_else(|| indeterminate(n))).collect::<Result<_>>()?;
-            return Ok(StatementDescription { parameters, fields: show::fields(self, parsed).await? });
+            return Ok(StatementDescription { parameters, fields: show::fields(self, parsed) });
         }
         self.check_usable()?;
         let planned = self.planned(&statement).await?;
@@ -164,7 +164,7 @@ impl Session {
                 planned.parameters.clone()
             }
             Some(parsed) => {
-                bound.fields = show::fields(self, parsed).await?;
+                bound.fields = show::fields(self, parsed);
                 vec![]
             }
             None => vec![],

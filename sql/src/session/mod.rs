@@ -24,6 +24,7 @@ mod database;
 mod ddl;
 mod environment;
 mod explain;
+mod extras;
 mod extended;
 mod functions;
 mod plan_cache;
@@ -105,6 +106,10 @@ impl Session {
             query: Arc::from(""),
             active: false,
             in_transaction: false,
+            started: env.now_micros(&db),
+            statement_started: 0,
+            prepared: BTreeMap::new(),
+            cursors: BTreeMap::new(),
             cancel: cancel.clone(),
         };
         db.sessions.lock().insert(pid, entry);
@@ -176,8 +181,9 @@ impl Session {
             self.cancel.deadline = Some(tokio::time::Instant::now() + limit);
         }
         self.env.statement_micros = self.env.now_micros(&self.db);
-        let in_transaction = self.txn.is_some();
+        let (in_transaction, now) = (self.txn.is_some(), self.env.statement_micros);
         if let Some(entry) = self.db.sessions.lock().get_mut(&self.pid) {
+            entry.statement_started = now;
             if entry.query.as_ref() != text {
                 entry.query = Arc::from(text);
             }
@@ -200,7 +206,7 @@ impl Session {
     }
 
     /// Sends notices that `client_min_messages` lets through.
-    async fn send_notices(&self, notices: Vec<(&'static str, SqlError)>, sink: &mut dyn ResultSink) -> Result<()> {
+    async fn send_notices(&mut self, notices: Vec<(&'static str, SqlError)>, sink: &mut dyn ResultSink) -> Result<()> {
         let level = self.env.settings.get("client_min_messages").unwrap_or_default();
         for (severity, notice) in notices {
             let shown = match level.as_str() {

@@ -300,8 +300,7 @@ fn time_zone(def: &Setting, value: &str) -> Result<String> {
         "local" | "default" => "UTC".to_owned(),
         _ => value.to_owned(),
     };
-    // Kept as the user wrote it, as PostgreSQL does.
-    crate::types::datetime::find_zone(&name).map(|_| name).ok_or_else(|| invalid(def, value))
+    crate::types::datetime::timezone_setting(&name).ok_or_else(|| invalid(def, value))
 }
 
 fn date_style(def: &Setting, value: &str) -> Result<String> {

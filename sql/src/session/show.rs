@@ -26,15 +26,15 @@ pub(super) fn text(value: impl AsRef<str>) -> Datum {
 }
 
 /// The result columns of a statement without a plan; `None` if it returns no rows.
-pub(super) async fn fields(session: &Session, parsed: &Parsed) -> Result<Option<Arc<[Field]>>> {
-    Ok(match &parsed.statement {
+pub(super) fn fields(session: &Session, parsed: &Parsed) -> Option<Arc<[Field]>> {
+    match &parsed.statement {
         Statement::Session(front::Session::Show(name)) => Some(Arc::from([field(show_name(name), DataType::TEXT)])),
         Statement::Session(front::Session::ShowAll) => Some(show_all_fields()),
         Statement::Explain(options, _) => Some(super::explain::fields(options)),
         Statement::ShowRanges { .. } => Some(range_fields()),
         Statement::Fetch(fetch) if !fetch.move_only => session.portals.get(&fetch.cursor).and_then(|p| p.fields.clone()),
         _ => None,
-    })
+    }
 }
 
 fn show_name(name: &str) -> &str {
@@ -169,7 +169,7 @@ impl Session {
         }
     }
 
-    async fn report(&self, reported: Option<String>, sink: &mut dyn ResultSink) -> Result<()> {
+    async fn report(&mut self, reported: Option<String>, sink: &mut dyn ResultSink) -> Result<()> {
         if let Some(name) = reported {
             let value = self.env.settings.get(&name)?;
             sink.parameter(&name, &value).await?;

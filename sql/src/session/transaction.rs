@@ -177,20 +177,16 @@ impl Session {
 
     /// COMMIT. Answers with the tag: `ROLLBACK` if the block had failed.
     pub(super) async fn commit_block(&mut self, chain: bool, sink: &mut dyn ResultSink) -> Result<&'static str> {
-        let Some(txn) = &self.txn else {
+        let open = self.txn.as_ref().map(|t| (t.explicit, t.failed, t.isolation, t.read_only));
+        if !open.is_some_and(|(explicit, ..)| explicit) {
             if chain {
                 return Err(SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "COMMIT AND CHAIN can only be used in transaction blocks"));
             }
             let warning = SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
             sink.notice("WARNING", &warning).await?;
-            return Ok("COMMIT");
-        };
-        if !txn.explicit {
-            let warning = SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
-            sink.notice("WARNING", &warning).await?;
         }
-        let again = BeginOptions { isolation: Some(txn.isolation), read_only: Some(txn.read_only), as_of: None };
-        let tag = if txn.failed {
+        let Some((_, failed, isolation, read_only)) = open else { return Ok("COMMIT") };
+        let tag = if failed {
             self.abandon().await;
             "ROLLBACK"
         } else {
@@ -198,6 +194,7 @@ impl Session {
             "COMMIT"
         };
         if chain {
+            let again = BeginOptions { isolation: Some(isolation), read_only: Some(read_only), as_of: None };
             let txn = self.new_transaction(true, &again);
             self.txn = Some(txn);
         }

@@ -80,6 +80,16 @@ impl DdlRun<'_> {
             self.changes.put_relation(relation);
         }
     }
+
+    /// Takes back an index that could not be filled.
+    pub fn remove_unfilled_index(&mut self, table: Oid, index: u32) {
+        let Some(relation) = self.catalog().relations.get(&table) else { return };
+        let mut relation = relation.as_ref().clone();
+        if let RelationKind::Table(t) = &mut relation.kind {
+            t.indexes.retain(|i| i.id != index || i.state == IndexState::Public);
+        }
+        self.changes.put_relation(relation);
+    }
 }
 
 fn refuse_unsupported(create: &ast::CreateIndex) -> Result<()> {

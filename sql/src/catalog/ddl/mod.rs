@@ -69,7 +69,7 @@ pub struct JobError {
 }
 
 /// What binding must tell DDL. Implemented by the session over the planner, against the catalog as changed so far.
-pub trait Analyzer {
+pub trait Analyzer: Sync {
     /// A type name: type and modifier.
     fn data_type(&self, catalog: &CatalogSnapshot, ty: &ast::DataType) -> Result<(DataType, i32)>;
     /// Checks an expression over the columns of `table` (none for a DEFAULT) and gives it back as text with every name qualified.
