@@ -38,7 +38,7 @@ select extract(epoch from interval '1 day 01:00'), extract(day from interval '40
 select extract(timezone from timestamptz '2020-01-01 00:00+02'), extract(timezone_hour from timestamptz '2020-01-01'), extract(hour from time '10:20:30'), extract(epoch from time '10:20:30');
 select date_part('year', timestamp '2020-05-06'), date_part('epoch', interval '1 day'), date_part('second', time '01:02:03.5'), date_part('dow', date '2020-05-06');
 select extract(hour from date '2020-01-01');
-select extract(nothing from date '2020-01-01');
+select extract(bogus from date '2020-01-01');
 select extract(dow from time '10:00');
 select extract(year from 'infinity'::date), extract(day from 'infinity'::timestamp), extract(epoch from '-infinity'::timestamp);
 select date_trunc('year', timestamp '2020-05-06 07:08:09'), date_trunc('month', timestamp '2020-05-06 07:08:09'), date_trunc('week', timestamp '2020-05-06 07:08:09'), date_trunc('day', timestamp '2020-05-06 07:08:09'), date_trunc('hour', timestamp '2020-05-06 07:08:09'), date_trunc('quarter', date '2020-05-06'), date_trunc('decade', timestamp '2025-05-06'), date_trunc('century', timestamp '2025-05-06'), date_trunc('second', timestamp '2020-05-06 07:08:09.9');

@@ -141,7 +141,7 @@ select id from t order by id limit (select 2);
 select id from t order by id fetch first 2 rows only;
 select id from t order by id fetch next row only;
 select id from t order by id offset 1 rows fetch first 2 rows only;
-select g, id from t order by g fetch first 1 row with ties;
+select g from t order by g fetch first 1 row with ties;
 select id from t limit -1;
 select id from t offset -1;
 select id from t limit 'x';

@@ -140,7 +140,16 @@ fn step(sides: &mut [Side; 2], statement: &Statement) -> Option<String> {
     let [theirs, ours] = sides;
     let [their_description, their_answer] = theirs.ask(statement);
     let [our_description, our_answer] = ours.ask(statement);
+    let ordered = corpus::is_ordered(&statement.sql);
+    // One side may refuse at once what the other refuses when it plans or runs: the client of a simple query sees the same.
+    let same_refusal = |early: &Outcome, late: &Outcome| match (early, late) {
+        (Ok(early), Ok(late)) => early.error.is_some() && early.error == late.error,
+        _ => false,
+    };
+    if same_refusal(&our_description, &their_answer) || same_refusal(&their_description, &our_answer) {
+        return difference(&their_answer, &our_answer, ordered);
+    }
     difference(&their_description, &our_description, true)
         .map(|report| format!("   when described:\n{report}"))
-        .or_else(|| difference(&their_answer, &our_answer, corpus::is_ordered(&statement.sql)))
+        .or_else(|| difference(&their_answer, &our_answer, ordered))
 }

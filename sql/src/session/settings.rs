@@ -270,6 +270,10 @@ fn normalise(def: &Setting, value: &str) -> Result<String> {
             Ok(number.to_string())
         }
         Kind::Millis => {
+            if let Some(negative) = value.trim().parse::<i64>().ok().filter(|n| *n < 0) {
+                let message = format!("{negative} ms is outside the valid range for parameter \"{}\" (0 .. {})", def.name, i32::MAX);
+                return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+            }
             let ms = millis(value).ok_or_else(|| invalid(def, value))?;
             bounds(ms as i64, 0, i64::from(i32::MAX))?;
             Ok(show_millis(ms))

@@ -111,7 +111,7 @@ impl Session {
         let tag = match control {
             Transaction::Begin(modes) => {
                 self.begin(modes, sink).await?;
-                "BEGIN"
+                if modes.start { "START TRANSACTION" } else { "BEGIN" }
             }
             Transaction::Commit { chain } => self.commit_block(*chain, sink).await?,
             Transaction::Rollback { chain } => {

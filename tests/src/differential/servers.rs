@@ -47,7 +47,7 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// `initdb` with C collation and UTF-8, then a server in UTC on a free port of the loopback interface.
+    /// `initdb` with byte-order collation and UTF-8 case mapping (as ours), then a server in UTC on a free port of the loopback interface.
     pub fn start() -> anyhow::Result<Self> {
         ensure!(
             Path::new(POSTGRES_BIN).join("initdb").exists(),
@@ -59,7 +59,7 @@ impl Postgres {
         }
         let postgres = Self { directory, port: free_port()? };
         let data = postgres.data();
-        run(program("initdb").args(["-D", &data, "-U", USER, "--locale=C", "--encoding=UTF8", "--auth=trust", "--no-sync"]))?;
+        run(program("initdb").args(["-D", &data, "-U", USER, "--locale=C.UTF-8", "--encoding=UTF8", "--auth=trust", "--no-sync"]))?;
         let options = format!(
             "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off -c TimeZone=UTC -c log_timezone=UTC",
             postgres.port
