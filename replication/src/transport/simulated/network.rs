@@ -67,6 +67,9 @@ pub(super) struct Shared {
 
 struct State {
     rng: Rng,
+    /// As [`SimulatedOptions::loss`] and [`SimulatedOptions::replay`], now.
+    loss: f64,
+    replay: f64,
     sites: BTreeMap<Arc<str>, Site>,
     links: BTreeMap<(Arc<str>, Arc<str>), Link>,
     streams: BTreeMap<(Arc<str>, Arc<str>, TrafficClass), Stream>,
@@ -165,6 +168,8 @@ impl SimulatedNetwork {
     pub fn new(options: SimulatedOptions, entropy: &Entropy) -> Self {
         let state = State {
             rng: entropy.fork("network").rng(),
+            loss: options.loss,
+            replay: options.replay,
             sites: BTreeMap::new(),
             links: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -226,6 +231,17 @@ impl SimulatedNetwork {
     /// Sets one-way delay and jitter of one direction, instead of the matrix.
     pub fn set_delay(&self, from: NodeId, to: NodeId, delay: Duration, jitter: Duration) {
         self.with_link(from, to, |link, _| link.delay = Some((delay, jitter)));
+    }
+
+    /// Ends every [`Self::set_delay`].
+    pub fn reset_delays(&self) {
+        self.shared.state.lock().links.values_mut().for_each(|link| link.delay = None);
+    }
+
+    /// Sets the shares of messages that vanish and that arrive twice from now on.
+    pub fn set_loss(&self, loss: f64, replay: f64) {
+        let mut state = self.shared.state.lock();
+        (state.loss, state.replay) = (loss, replay);
     }
 
     /// Cuts one direction.
@@ -482,7 +498,7 @@ impl State {
         let key = (packet.from.clone(), packet.to.clone());
         let own = packet.from == packet.to;
         let lost =
-            !own && (self.cut_since(&packet.from, &packet.to).is_some() || (options.loss > 0.0 && self.rng.random_bool(options.loss)));
+            !own && (self.cut_since(&packet.from, &packet.to).is_some() || (self.loss > 0.0 && self.rng.random_bool(self.loss)));
         if packet.to_epoch == 0 {
             packet.to_epoch = self.sites.get(&packet.to).map_or(0, |site| site.epoch);
         }
@@ -504,7 +520,7 @@ impl State {
         stream.last_arrival = Some(arrival);
         stream.under_way += 1;
         let again =
-            !own && options.replay > 0.0 && matches!(packet.kind, Kind::Message | Kind::Request(_)) && self.rng.random_bool(options.replay);
+            !own && self.replay > 0.0 && matches!(packet.kind, Kind::Message | Kind::Request(_)) && self.rng.random_bool(self.replay);
         if again {
             self.sequence += 1;
             let copy = Packet { replayed: true, sequence: self.sequence, ..packet.clone() };
