@@ -138,3 +138,65 @@ async fn publish_one(kv: &dyn SystemKv, descriptor: &RangeDescriptor) -> Result<
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::api::{ReplicaId, SystemError};
+
+    #[derive(Debug, Default)]
+    struct Map(Mutex<BTreeMap<Key, Bytes>>);
+
+    #[async_trait]
+    impl SystemKv for Map {
+        async fn get(&self, key: Key) -> Result<Option<Bytes>, SystemError> {
+            Ok(self.0.lock().get(&key).cloned())
+        }
+        async fn scan(&self, span: Span) -> Result<Vec<(Key, Bytes)>, SystemError> {
+            Ok(self.0.lock().range(span.start..span.end).map(|(k, v)| (k.clone(), v.clone())).collect())
+        }
+        async fn compare_and_set(&self, key: Key, expected: Option<Bytes>, new: Option<Bytes>) -> Result<bool, SystemError> {
+            let mut map = self.0.lock();
+            if map.get(&key) != expected.as_ref() {
+                return Ok(false);
+            }
+            match new {
+                Some(new) => drop(map.insert(key, new)),
+                None => drop(map.remove(&key)),
+            }
+            Ok(true)
+        }
+    }
+
+    fn range(id: u64, start: &'static str, end: &'static str, generation: u64) -> RangeDescriptor {
+        let span = Span::new(Bytes::from_static(start.as_bytes()), Bytes::from_static(end.as_bytes()));
+        RangeDescriptor { id: RangeId(id), span, replicas: Vec::new(), next_replica: ReplicaId(1), generation }
+    }
+
+    /// The range that addressing gives for `key`.
+    async fn lookup(kv: &Map, key: &str) -> Option<u64> {
+        let found = kv.scan(lookup_span(key.as_bytes())).await.unwrap();
+        found.first().map(|(_, value)| decode_descriptor(value).unwrap().id.0)
+    }
+
+    #[tokio::test]
+    async fn newer_descriptors_win_in_whatever_order_they_come() {
+        let whole = range(3, "b", "y", 1);
+        let left = range(3, "b", "m", 2);
+        let right = range(9, "m", "y", 2);
+        let moved = range(9, "m", "y", 3);
+        for order in [[&whole, &left, &right, &moved], [&moved, &right, &left, &whole], [&right, &whole, &moved, &left]] {
+            let kv = Map::default();
+            for descriptor in order {
+                publish_one(&kv, descriptor).await.unwrap();
+            }
+            assert_eq!(lookup(&kv, "b").await, Some(3));
+            assert_eq!(lookup(&kv, "lzzz").await, Some(3));
+            assert_eq!(lookup(&kv, "m").await, Some(9));
+            assert_eq!(lookup(&kv, "y").await, None);
+            assert_eq!(kv.scan(Span::prefix(vec![META_PREFIX])).await.unwrap().len(), 2);
+        }
+    }
+}

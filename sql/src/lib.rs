@@ -14,7 +14,7 @@
 
 pub mod catalog;
 pub mod error;
-// pub mod exec;
+pub mod exec;
 pub mod front;
 pub mod functions;
 pub mod plan;

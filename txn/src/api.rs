@@ -272,6 +272,14 @@ pub trait KvTxn: Send {
     async fn get(&mut self, gets: Vec<Get>) -> Result<Vec<Got>, KvError>;
     /// Reads one page. Pages of one scan see one snapshot.
     async fn scan(&mut self, scan: Scan) -> Result<Page, KvError>;
+    /// Reads the first page of each of many scans, in order. An implementation may read them in parallel; a lookup join asks for hundreds at once.
+    async fn scan_many(&mut self, scans: Vec<Scan>) -> Result<Vec<Page>, KvError> {
+        let mut pages = Vec::with_capacity(scans.len());
+        for scan in scans {
+            pages.push(self.scan(scan).await?);
+        }
+        Ok(pages)
+    }
     /// Buffers a write. Asynchronous only because a large buffer is spilled to intents.
     async fn put(&mut self, key: Key, value: Bytes, expect: Expect) -> Result<(), KvError>;
     /// Buffers a delete.

@@ -24,6 +24,6 @@ mod router;
 pub mod solo;
 mod system;
 
-pub use leaseholder::Leaseholders;
+pub use leaseholder::{Leaseholders, Protected};
 pub use node::{Config, Foundation, Node};
 pub use system::System;

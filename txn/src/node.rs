@@ -20,12 +20,12 @@ use rand::Rng as _;
 
 use crate::api::{Kv, KvError, KvTxn, ProgramEvaluator, RangeInfo, TxnOptions};
 use crate::coordinator::{Gateway, Registry, Txn};
-use crate::leaseholder::Leaseholders;
+use crate::leaseholder::{Leaseholders, Protected};
 use crate::request::{Request, Response};
 use crate::router::{Parts, Router, unexpected};
 
 /// Limits and periods of the transactional layer.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// Bytes that one transaction may buffer.
     pub buffer_bytes_max: usize,
@@ -33,11 +33,24 @@ pub struct Config {
     pub gc_ttl: Duration,
     /// How often old versions are collected.
     pub gc_period: Duration,
+    /// The oldest timestamp that something beside ordinary reads (a backup, a changefeed) still needs.
+    pub protected: Protected,
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Config {{ buffer_bytes_max: {}, gc_ttl: {:?}, gc_period: {:?} }}", self.buffer_bytes_max, self.gc_ttl, self.gc_period)
+    }
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { buffer_bytes_max: 512 << 20, gc_ttl: Duration::from_secs(4 * 3600), gc_period: Duration::from_secs(300) }
+        Config {
+            buffer_bytes_max: 512 << 20,
+            gc_ttl: Duration::from_secs(4 * 3600),
+            gc_period: Duration::from_secs(300),
+            protected: Arc::new(|| None),
+        }
     }
 }
 
@@ -80,6 +93,8 @@ impl Node {
         registry.attach(Arc::downgrade(&router));
         leaseholders.attach(on.host, Arc::downgrade(&router));
         on.transport.serve(Service::Kv, Arc::new(KvService { router: router.clone() }));
+        let (ttl, period, protected) = (config.gc_ttl, config.gc_period, config.protected.clone());
+        on.tasks.spawn(leaseholders.clone().collect_garbage(ttl, period, protected));
         let counter = AtomicU32::new(on.entropy.fork("attempts").rng().random());
         Arc::new(Node { gateway: Arc::new(Gateway { router, clock: on.clock, config, counter }) })
     }

@@ -153,6 +153,8 @@ pub enum Request {
     Intents { at: Timestamp, anchor: Key, writes: Vec<Write>, stage: Option<Vec<Key>> },
     /// Write the staging record alone (later rounds).
     Stage { at: Timestamp, anchor: Key, keys: Vec<Key> },
+    /// Commit at `at` by the record alone, all intents being in place: for transactions with too many keys to list in a staging record.
+    CommitRecord { at: Timestamp, anchor: Key },
     /// Write the final record (C5) and resolve `keys`, which lie in the anchor's range, in the same proposal. Only the coordinator sends it:
     /// it knows what it decided. `at`: `None` aborts.
     Finish { anchor: Key, at: Option<Timestamp>, keys: Vec<Key> },

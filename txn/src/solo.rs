@@ -98,7 +98,8 @@ pub struct Cluster {
 
 impl std::fmt::Debug for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Cluster({} ranges)", self.ranges.read().len())
+        let ranges = self.ranges.read();
+        f.debug_map().entries(ranges.iter().map(|(id, s)| (id, (s.descriptor.read().span.clone(), *s.lease.read())))).finish()
     }
 }
 

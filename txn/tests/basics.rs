@@ -282,3 +282,56 @@ async fn the_past_is_still_there() {
     assert_eq!(read(&mut *past, "a").await.unwrap().as_deref(), Some("1"));
     assert!(matches!(past.put(key("a"), bytes("x"), Expect::AsRead).await, Err(KvError::ReadOnly)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_big_transaction_commits_by_its_record_and_is_seen_whole() {
+    let (node, host) = store(&["r3", "r7"]).await;
+    host.set_apply_delay(Some(Duration::from_millis(200)));
+    let mut txn = begin(&node);
+    let count = 30_000;
+    for i in 0..count {
+        txn.put(key(&format!("r{i:07}")), Bytes::from(vec![b'x'; 200]), Expect::Absent).await.unwrap();
+    }
+    let commit = tokio::spawn(async move { txn.commit().await });
+    let rows = |mut txn: Box<dyn KvTxn>| async move { all(&mut *txn, Direction::Forward, 0).await.len() };
+    while !commit.is_finished() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let seen = rows(begin(&node)).await;
+        assert!(seen == 0 || seen == count, "{seen}");
+    }
+    commit.await.unwrap().unwrap();
+    assert_eq!(rows(begin(&node)).await, count);
+    let mut second = begin(&node);
+    second.put(key("r0000007"), bytes("y"), Expect::Absent).await.unwrap();
+    assert!(matches!(second.commit().await, Err(KvError::KeyExists { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_versions_go_and_reads_below_the_horizon_are_refused() {
+    let physical = Arc::new(SimulatedClock::new(tokio::time::Instant::now(), 1_750_000_000_000_000_000));
+    let clock = Clock::new(physical).unwrap();
+    let engine = Arc::new(MemoryEngine::new());
+    let config = Config { gc_ttl: Duration::from_secs(60), gc_period: Duration::from_secs(10), ..Default::default() };
+    let (node, _) = solo::start_with_host(engine.clone(), clock, &Entropy::seeded(7), TaskGroup::new(), config);
+    let mut first = None;
+    for i in 0..5 {
+        let mut txn = begin(&node);
+        put(&mut *txn, "a", &i.to_string()).await;
+        first = first.or(Some(txn.commit().await.unwrap()));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let versions = || {
+        let (mut n, mut at) = (0, meridian_clock::Timestamp::MAX);
+        while let Some(v) = meridian_storage::mvcc::get(&*engine, &key("a"), at).unwrap() {
+            (n, at) = (n + 1, v.ts.prev());
+        }
+        n
+    };
+    assert_eq!(versions(), 5);
+    tokio::time::sleep(Duration::from_secs(80)).await;
+    assert_eq!(versions(), 1);
+    let mut past = node.begin(TxnOptions { as_of: first, ..Default::default() });
+    assert!(matches!(read(&mut *past, "a").await, Err(KvError::TimestampOutOfRange(_))));
+    let mut now = begin(&node);
+    assert_eq!(read(&mut *now, "a").await.unwrap().as_deref(), Some("4"));
+}

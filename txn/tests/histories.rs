@@ -234,9 +234,19 @@ async fn run(seed: u64, plan: Plan) {
     cluster.set_fault_hook(None);
     cluster.set_network(Default::default());
     tokio::time::sleep(Duration::from_secs(3)).await;
+    if std::env::var("SEED").is_ok() {
+        for k in 0..KEYS {
+            let mut txn = kvs[0].begin(TxnOptions::default());
+            let got = txn.get(vec![Get { key: key(k), columns: Columns::All, lock: None }]).await;
+            eprintln!("{k}: {got:?} {:?}", kvs[0].ranges(Span::new(key(k), Span::point(key(k)).end)).await);
+        }
+    }
     let mut txn = kvs[0].begin(TxnOptions::default());
     txn.begin_statement();
-    let finals = txn.get((0..KEYS).map(|k| Get { key: key(k), columns: Columns::All, lock: None }).collect()).await.unwrap();
+    let finals = txn
+        .get((0..KEYS).map(|k| Get { key: key(k), columns: Columns::All, lock: None }).collect())
+        .await
+        .unwrap_or_else(|e| panic!("seed {seed}: {e:?} {cluster:?}"));
     let finals: Vec<Vec<u32>> = finals.iter().map(|g| if let Got::Value(v) = g { decode(v) } else { vec![] }).collect();
     txn.commit().await.unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;

@@ -99,7 +99,7 @@ impl Replica {
                 Payload::Admin(command) => {
                     let fresh = self.is_fresh(command.request(), &mut staged.batch);
                     if fresh {
-                        self.apply_admin(command, staged, fx)?;
+                        self.apply_admin(*command, staged, fx)?;
                     }
                     Some(fresh)
                 }
@@ -181,7 +181,7 @@ impl Replica {
                 };
                 layout::put_applied(&mut staged.batch, right.id, &applied);
                 self.requests.copy_to(right.id, applied.requests, &mut staged.batch);
-                staged.after = After::Split { left: Arc::new(left), right: Arc::new(right), own: self.is_leader() };
+                staged.after = After::Split { left: Arc::from(left), right: Arc::from(right), own: self.is_leader() };
             }
             AdminCommand::Checksum { request, reply_to } => {
                 // The state before this entry: what is staged must be in the engine first.

@@ -96,7 +96,7 @@ async fn heartbeats(ctx: Arc<Context>) {
     loop {
         ticks.tick().await;
         let now = Instant::now();
-        if count % 4 == 0 {
+        if count.is_multiple_of(4) {
             // Who shares ranges changes rarely; with many ranges, looking is dearer than telling.
             let version = ctx.membership.load(Ordering::Relaxed);
             if version != known {

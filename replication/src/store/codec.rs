@@ -23,7 +23,7 @@ const ADMIN: u8 = 2;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum AdminCommand {
     /// `left` replaces the range, `right` is born. Void unless the range still has the generation it was evaluated at.
-    Split { request: RequestId, at_generation: u64, left: RangeDescriptor, right: RangeDescriptor },
+    Split { request: RequestId, at_generation: u64, left: Box<RangeDescriptor>, right: Box<RangeDescriptor> },
     /// Every replica computes its checksum at this very entry and tells `reply_to`.
     Checksum { request: RequestId, reply_to: crate::api::NodeId },
 }
@@ -41,7 +41,7 @@ impl AdminCommand {
 pub(crate) enum Payload {
     Empty,
     Command(Command),
-    Admin(AdminCommand),
+    Admin(Box<AdminCommand>),
 }
 
 /// What the context of a membership entry carries: the descriptor that it leads to.
@@ -156,7 +156,7 @@ pub(crate) fn decode_payload(data: Vec<u8>) -> Result<Payload, StorageError> {
     }
     match input.get_u8() {
         COMMAND => decode_command(input).map(Payload::Command),
-        ADMIN => from_bytes(&input, "admin command").map(Payload::Admin),
+        ADMIN => from_bytes(&input, "admin command").map(|command| Payload::Admin(Box::new(command))),
         other => Err(StorageError::Format(format!("entry of unknown kind {other}: written by a newer version?"))),
     }
 }
@@ -279,4 +279,44 @@ pub(crate) fn same_conf(a: &ConfState, b: &ConfState) -> bool {
         && same(&a.voters_outgoing, &b.voters_outgoing)
         && same(&a.learners, &b.learners)
         && same(&a.learners_next, &b.learners_next)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bytes() -> impl Strategy<Value = Bytes> {
+        prop::collection::vec(any::<u8>(), 0..200).prop_map(Bytes::from)
+    }
+
+    fn op() -> impl Strategy<Value = BatchOp> {
+        let space = prop_oneof![Just(Space::Data), Just(Space::Lock)];
+        (space, bytes(), bytes(), 0..3).prop_map(|(space, a, b, kind)| match kind {
+            0 => BatchOp::Put { space, key: a, value: b },
+            1 => BatchOp::Delete { space, key: a },
+            _ => BatchOp::DeleteRange { space, start: a, end: b },
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn commands_come_back(request in any::<u128>(), closed in any::<u64>(), ops in prop::collection::vec(op(), 0..8), cut in any::<usize>()) {
+            let command = Command { request: RequestId(request), closed: Timestamp::from_raw(closed), batch: Batch { ops } };
+            let encoded = encode_command(&command).unwrap();
+            prop_assert_eq!(decode_payload(encoded.clone()).unwrap(), Payload::Command(command.clone()));
+            // Cut short it is an error or a shorter command, never the same one and never a panic.
+            let cut = cut % encoded.len();
+            if let Ok(Payload::Command(other)) = decode_payload(encoded[..cut].to_vec()) {
+                prop_assert_ne!(other, command);
+            }
+        }
+
+        #[test]
+        fn noise_is_an_error_not_a_panic(noise in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = decode_payload(noise.clone());
+            let _ = from_bytes::<Vec<Packet>>(&noise, "packets");
+        }
+    }
 }

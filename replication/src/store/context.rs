@@ -182,6 +182,9 @@ impl RangeIds {
     }
 }
 
+/// Takes the checksums of replicas: node, index, sum.
+pub(crate) type ChecksumSender = tokio::sync::mpsc::UnboundedSender<(NodeId, u64, u64)>;
+
 /// What all workers of a store share.
 pub(crate) struct Context {
     pub node: NodeId,
@@ -199,7 +202,7 @@ pub(crate) struct Context {
     pub publisher: Arc<AddressPublisher>,
     pub range_ids: Arc<RangeIds>,
     /// Checksums that are being collected, by request.
-    pub checksums: Mutex<BTreeMap<u128, tokio::sync::mpsc::UnboundedSender<(NodeId, u64, u64)>>>,
+    pub checksums: Mutex<BTreeMap<u128, ChecksumSender>>,
     /// Logs of removed replicas, to be deleted once the removal is durable: range, least replica id that stays.
     pub log_garbage: Mutex<Vec<(RangeId, ReplicaId)>>,
     /// Snapshots on their way in.

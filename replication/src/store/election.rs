@@ -117,7 +117,8 @@ impl Replica {
         if self.descriptor.is_none() && self.ctx.map.read().for_key(start).is_some_and(|h| h.range_id() != self.range) {
             return false;
         }
-        if self.is_leader() && !self.lay_down_lapsed_lease(now) {
+        let pre_vote = message.get_msg_type() == MessageType::MsgRequestPreVote;
+        if self.is_leader() && !self.lay_down_lapsed_lease(now, pre_vote) {
             return false;
         }
         // Raft's own stickiness counts ticks, which a quiet replica does not have. It yields when the leader's node is gone.
@@ -138,22 +139,22 @@ impl Replica {
         }
     }
 
-    /// A leader votes for another only if its lease has ended for certain. Taking it away before looking keeps it from growing meanwhile.
-    fn lay_down_lapsed_lease(&mut self, now: ClockInterval) -> bool {
+    /// A leader lets a request for its vote through only if its lease has ended for certain. Before it votes it takes the lease away and looks
+    /// again, so that the lease cannot grow in between; if Raft then refuses the vote, it gets the lease back.
+    fn lay_down_lapsed_lease(&mut self, now: ClockInterval, pre_vote: bool) -> bool {
         let Some(handle) = self.handle.clone() else { return true };
-        let Some(end) = handle.lease_end() else { return true };
-        if now.earliest <= end {
+        if handle.lease_end().is_some_and(|end| now.earliest <= end) {
             return false;
         }
-        let term = self.term();
-        let basis = self.basis(Timestamp::ZERO);
-        handle.set_lease(None);
-        // It may have grown between the look and the removal.
-        let end = basis.expiration(&self.ctx.clock);
-        if now.earliest <= end {
-            self.hold_until = self.hold_until.max(end);
-            self.raw.raft.become_follower(term, raft::INVALID_ID);
-            return false;
+        if pre_vote {
+            return true;
+        }
+        if let Some(basis) = handle.set_lease(None) {
+            if now.earliest <= basis.expiration(&self.ctx.clock) {
+                handle.set_lease(Some(basis));
+                return false;
+            }
+            self.laid_down = Some(basis);
         }
         true
     }
@@ -197,10 +198,9 @@ impl Replica {
         let Some(handle) = self.handle.clone() else { return };
         handle.set_leader(self.node_of(self.raw.raft.leader_id));
         let term = self.term();
-        if !self.is_leader() || self.lease_of.is_some_and(|t| t != term) {
-            if self.was_leader || self.lease_of.is_some() {
-                self.lose_leadership();
-            }
+        let over = !self.is_leader() || self.lease_of.is_some_and(|t| t != term);
+        if over && (self.was_leader || self.lease_of.is_some()) {
+            self.lose_leadership();
         }
         if !self.is_leader() {
             // Given away: it has arrived when the successor is heard to lead.
@@ -491,17 +491,16 @@ impl Replica {
 
     /// What became of a peer.
     pub(crate) fn on_peer(&mut self, node: NodeId, event: PeerEvent) {
-        if self.broken || !self.descriptor.as_ref().is_some_and(|d| d.replica_on(node).is_some()) {
+        if self.broken || self.descriptor.as_ref().is_none_or(|d| d.replica_on(node).is_none()) {
             return;
         }
         if self.is_leader() {
             match event {
                 PeerEvent::Down => self.wake(),
-                PeerEvent::Up { .. } => {
+                PeerEvent::Up { .. } | PeerEvent::Epoch => {
                     self.wake();
                     self.raw.ping();
                 }
-                PeerEvent::Epoch => self.raw.ping(),
             }
             return;
         }
@@ -518,7 +517,7 @@ impl Replica {
     // ---- quiet ----
 
     fn try_quiet(&mut self, fx: &mut Effects) {
-        let (last, term) = (self.last_index(), self.term());
+        let (last, term, now) = (self.last_index(), self.term(), self.ctx.clock.now());
         let log = &self.raw.raft.raft_log;
         let settled = self.pending.is_empty()
             && !self.is_persisting()
@@ -539,7 +538,11 @@ impl Replica {
                     return true;
                 }
                 followers.extend(node.map(|n| (n, *peer)));
-                progress.matched == last && progress.committed_index >= last && progress.state != ProgressState::Snapshot
+                // A promise that is not counted yet needs another beat, since this one's answer may have been lost.
+                progress.matched == last
+                    && progress.committed_index >= last
+                    && progress.state != ProgressState::Snapshot
+                    && self.promises(*peer, now)
             });
         // Without a quorum there is no quiet: Raft must find out and step down.
         let quorum = followers.len() + 1 > self.raw.raft.prs().conf().voters().ids().len() / 2;

@@ -129,9 +129,9 @@ impl ReplicaHandle {
         *self.descriptor.write() = descriptor;
     }
 
-    /// Replaces the lease; answers whether there was one.
-    pub(crate) fn set_lease(&self, basis: Option<LeaseBasis>) -> bool {
-        std::mem::replace(&mut *self.lease.write(), basis).is_some()
+    /// Replaces the lease; answers with the one that was there.
+    pub(crate) fn set_lease(&self, basis: Option<LeaseBasis>) -> Option<LeaseBasis> {
+        std::mem::replace(&mut *self.lease.write(), basis)
     }
 
     /// The term of the lease held.

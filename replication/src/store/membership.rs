@@ -173,7 +173,7 @@ impl Replica {
         left.span.end = key.clone();
         new.span.start = key;
         let request = self.own_request();
-        let command = AdminCommand::Split { request, at_generation: descriptor.generation, left, right: new };
+        let command = AdminCommand::Split { request, at_generation: descriptor.generation, left: Box::new(left), right: Box::new(new) };
         let before = self.pending.len();
         self.propose(Term(self.term()), codec::encode_admin(&command), Waiter::Admin(done));
         self.split_in_flight = self.pending.len() > before;

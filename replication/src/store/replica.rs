@@ -26,7 +26,7 @@ use super::apply::Staged;
 use super::codec::{self, Packet, PacketBody, RaftMessage as _, Release};
 use super::context::Context;
 use super::election::{Bound, Transfer};
-use super::handle::ReplicaHandle;
+use super::handle::{LeaseBasis, ReplicaHandle};
 use super::layout;
 use super::raft_log::{Position, RaftLog};
 use super::requests::RequestWindow;
@@ -132,6 +132,8 @@ pub(crate) struct Replica {
     /// The lease has been announced for this term, and not been ended.
     pub(super) lease_of: Option<u64>,
     pub(super) transfer: Option<Transfer>,
+    /// The lapsed lease of a leader that is just now asked for its vote.
+    pub(super) laid_down: Option<LeaseBasis>,
     /// A lease given to this replica, or kept by it for itself: used if it wins the term after.
     pub(super) gift: Option<(Release, Bytes)>,
     /// A split is proposed and not applied: stamps of new epochs are not counted (see `election`).
@@ -207,6 +209,7 @@ impl Replica {
             stamps: BTreeMap::new(),
             lease_of: None,
             transfer: None,
+            laid_down: None,
             gift: None,
             split_in_flight: false,
             was_leader: false,
@@ -357,8 +360,16 @@ impl Replica {
             self.wake();
         }
         // Errors are for messages of replicas that are no members (any more): nothing to do about them.
+        let term = self.term();
         if self.raw.step(message).is_err() {
             tracing::trace!(range = %self.range, from = %node, ?kind, "raft message without effect");
+        }
+        if let Some(basis) = self.laid_down.take()
+            && self.is_leader()
+            && self.term() == term
+            && let Some(handle) = &self.handle
+        {
+            handle.set_lease(Some(basis));
         }
     }
 
@@ -511,7 +522,7 @@ impl Replica {
         self.fail_pending();
         if let Some(handle) = &self.handle {
             handle.set_leader(None);
-            if handle.set_lease(None) || self.lease_of.is_some() {
+            if handle.set_lease(None).is_some() || self.lease_of.is_some() {
                 self.ctx.events.lease_ended(self.range);
             }
         }

@@ -71,7 +71,7 @@ impl Request {
 
 /// What follows from the worker's own doing, and news for all its replicas.
 pub(crate) enum Internal {
-    Persisted { persists: Vec<(RangeId, u64, u64)>, result: Result<(), StorageError> },
+    Persisted { persists: Persists, result: Result<(), StorageError> },
     Born(Born),
     Peer(NodeId, PeerEvent),
     Flushed(Vec<(RangeId, u64)>),
@@ -87,6 +87,9 @@ pub(crate) struct WorkerSender {
     pub internal: mpsc::UnboundedSender<Internal>,
 }
 
+/// Whose readies a batch of log records belongs to: range, incarnation of its replica, number.
+pub(crate) type Persists = Vec<(RangeId, u64, u64)>;
+
 pub(crate) struct Worker {
     ctx: Arc<Context>,
     replicas: BTreeMap<RangeId, Replica>,
@@ -99,7 +102,7 @@ pub(crate) struct Worker {
     touched: BTreeSet<RangeId>,
     fx: Effects,
     /// Log batches that a full disk refused, oldest first: nothing is submitted past them.
-    held: VecDeque<(Batch, Vec<(RangeId, u64, u64)>)>,
+    held: VecDeque<(Batch, Persists)>,
 }
 
 impl Worker {

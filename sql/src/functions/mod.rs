@@ -10,6 +10,7 @@ pub mod coerce;
 mod compare;
 mod datetime;
 mod float;
+mod format;
 #[cfg(test)]
 mod golden;
 mod integer;
@@ -222,6 +223,7 @@ fn topics() -> Vec<&'static [args::Entry]> {
         text_basic::ENTRIES,
     ];
     all.extend(aggregate::TOPICS);
+    all.extend(format::TOPICS);
     all
 }
 

@@ -18,6 +18,10 @@ fn count(s: &str) -> i32 {
     i32::try_from(if s.is_ascii() { s.len() } else { s.chars().count() }).unwrap_or(i32::MAX)
 }
 
+fn bits(bytes: usize) -> Result<Datum> {
+    i32::try_from(bytes * 8).map(Datum::Int4).map_err(|_| super::args::out_of_range("integer"))
+}
+
 /// Byte offset of the n-th character (from zero), or the end.
 fn offset(s: &str, n: usize) -> usize {
     if s.is_ascii() { n.min(s.len()) } else { s.char_indices().nth(n).map_or(s.len(), |(i, _)| i) }
@@ -200,8 +204,8 @@ pub(super) const ENTRIES: &[Entry] = &[
     s("byteaoctetlen", |_, x| Ok(Datum::Int4(bytes(&x[0])?.len() as i32))),
     s("textoctetlen", |_, x| Ok(Datum::Int4(text(&x[0])?.len() as i32))),
     s("bpcharoctetlen", |_, x| Ok(Datum::Int4(text(&x[0])?.len() as i32))),
-    s("bit_length(text)", |_, x| Ok(Datum::Int4(text(&x[0])?.len() as i32 * 8))),
-    s("bit_length(bytea)", |_, x| Ok(Datum::Int4(bytes(&x[0])?.len() as i32 * 8))),
+    s("bit_length(text)", |_, x| bits(text(&x[0])?.len())),
+    s("bit_length(bytea)", |_, x| bits(bytes(&x[0])?.len())),
     s("upper", |_, x| Ok(txt(text(&x[0])?.to_uppercase()))),
     s("lower", |_, x| Ok(txt(text(&x[0])?.to_lowercase()))),
     s("initcap", |_, x| Ok(txt(initcap(text(&x[0])?)))),

@@ -11,7 +11,10 @@ use crate::error::{Result, SqlError, SqlState};
 /// Digits (no leading or trailing zeros) and the decimal exponent of the first.
 fn shortest(magnitude: f64, single: bool) -> (Vec<u8>, i32) {
     let text = if single { format!("{:e}", magnitude as f32) } else { format!("{magnitude:e}") };
-    let (digits, exponent) = split(&text);
+    let (mut digits, exponent) = split(&text);
+    if digits.len() >= if single { 7 } else { 16 } {
+        tie_to_even(&mut digits, magnitude);
+    }
     // Only integers above the mantissa's range can have a short decimal on the boundary between two floats.
     let threshold = if single { 16_777_216.0 } else { 9_007_199_254_740_992.0 };
     if magnitude >= threshold && magnitude < 1e41 && on_boundary(&digits, exponent, magnitude, single) {
@@ -30,6 +33,19 @@ fn shortest(magnitude: f64, single: bool) -> (Vec<u8>, i32) {
         }
     }
     (digits, exponent)
+}
+
+/// Where the value lies exactly between two shortest strings, Rust takes the upper and PostgreSQL the even one.
+fn tie_to_even(digits: &mut [u8], magnitude: f64) {
+    let n = digits.len();
+    if digits[n - 1].is_multiple_of(2) {
+        return;
+    }
+    // 30 more digits tell a tie from its neighbourhood: a binary fraction with a 5 there and zeros after it ends there.
+    let (exact, _) = split(&format!("{:.*e}", n + 30, magnitude));
+    if exact.len() == n + 1 && exact[n] == b'5' && exact[n - 1] + 1 == digits[n - 1] {
+        digits[n - 1] -= 1;
+    }
 }
 
 /// `d.ddde±x` → digits without trailing zeros, exponent.

@@ -13,9 +13,11 @@
 //! goes on for too long is the outcome reported as unknown.
 
 use std::collections::BTreeSet;
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::future::join_all;
+use futures::StreamExt as _;
 use meridian_clock::Timestamp;
 use meridian_storage::mvcc::AttemptId;
 use meridian_storage::{Key, Span};
@@ -23,25 +25,54 @@ use smallvec::SmallVec;
 
 use super::{Gateway, Txn};
 use crate::api::{Expect, KvError};
-use crate::request::{Header, Landing, Reads, Request, Response, Write};
+use crate::request::{Fate, Header, Landing, Reads, Request, Response, Write};
 use crate::router::{Backoff, Route, Router, SendError, unexpected};
 
+/// How far ahead of the present a commit that was pushed twice aims; doubled with every push.
+const AIM_AHEAD: Duration = Duration::from_millis(4);
 /// Rounds of staging before the transaction begins again.
 const ROUNDS_MAX: u32 = 60;
 /// Bytes of writes that one proposal carries at most.
 const PROPOSAL_BYTES: usize = 4 << 20;
+
+/// Bytes of writes per request when one proposal is not enough.
+const CHUNK_BYTES: usize = 1 << 20;
+/// A staging record lists at most so many bytes of keys. A transaction with more lays its intents first and then commits by its record alone:
+/// a round trip more, on one that takes many anyway.
+const STAGED_KEYS_BYTES: usize = 256 << 10;
+/// Landing requests of one transaction under way at once.
+const PARALLEL_MAX: usize = 16;
+/// How often a commit that takes long gives a sign of life.
+const HEARTBEAT_EVERY: Duration = Duration::from_millis(500);
+
+/// How long a victim of a deadlock waits to hear what came of its commit.
+const VERDICT_WAIT: Duration = Duration::from_secs(2);
 
 /// What a commit has done so far, for whoever has to clean up.
 #[derive(Default)]
 struct Progress {
     /// Intents may lie, or a record stand, since this was set.
     laid: bool,
-    /// An answer is missing: the outcome may be decided without us knowing.
+    /// A one-phase request may have committed, or may yet, without our knowing.
+    one_phase_unknown: bool,
+    /// An answer was lost on the way: the request may still be waiting somewhere, whatever a later one was told.
+    lost: bool,
+    /// The last round of intents or staging left an answer out.
     unknown: bool,
     /// Which writes hold intents, by index.
     landed: Vec<bool>,
     /// The record says STAGING at this timestamp.
     staged: Option<Timestamp>,
+}
+
+impl Progress {
+    /// A one-phase request was evaluated and did not commit. The evaluation looked for a version of ours first, so an earlier one that changed
+    /// leaders on the way did not commit either (its lease is over, it never will); one whose answer was lost may still be under way.
+    fn evaluated(&mut self) {
+        if !self.lost {
+            self.one_phase_unknown = false;
+        }
+    }
 }
 
 impl Txn {
@@ -62,21 +93,37 @@ impl Txn {
                 }
                 Ok(at)
             }
-            Err(error) if progress.unknown => {
-                // It may be committed or may yet commit. Recovery will tell; there is one way to do it.
-                if progress.laid {
-                    self.recover_behind(anchor);
-                }
-                Err(KvError::Ambiguous(error.to_string()))
-            }
             Err(error) => {
                 // Landing may have taken locks for what was written unlocked.
                 self.locked.extend(writes.iter().map(|w| Span::point(w.key.clone())));
-                if progress.laid {
+                if progress.laid && (progress.unknown || progress.lost) {
+                    // What we do not know about might add up to a commit: settle it before anybody hears that it failed.
+                    match self.abort_now(&anchor).await {
+                        Ok(None) => self.finish_behind(anchor, keys(), None),
+                        Ok(Some(at)) => {
+                            self.finish_behind(anchor, keys(), Some(at));
+                            return Ok(at);
+                        }
+                        Err(_) => {
+                            self.recover_behind(anchor);
+                            return Err(KvError::Ambiguous(error.to_string()));
+                        }
+                    }
+                } else if progress.laid {
                     self.finish_behind(anchor, keys(), None);
                 }
-                Err(error)
+                Err(if progress.one_phase_unknown { KvError::Ambiguous(error.to_string()) } else { error })
             }
+        }
+    }
+
+    /// Writes the ABORTED record; answers the commit timestamp if recovery was faster and found the transaction committed (C6).
+    async fn abort_now(&self, anchor: &Key) -> Result<Option<Timestamp>, KvError> {
+        let header = self.header();
+        match self.gateway.router.ask(anchor, &header, &Request::Finish { anchor: anchor.clone(), at: None, keys: Vec::new() }).await? {
+            Response::Done => Ok(None),
+            Response::Fate(Fate::Committed(at)) => Ok(Some(at)),
+            other => Err(unexpected(&other)),
         }
     }
 
@@ -117,7 +164,7 @@ impl Txn {
         let bytes: usize = writes.iter().map(|w| w.key.len() + w.value.as_ref().map_or(0, |v| v.len()) + 64).sum();
         let mut at = self.read_ts.max(self.reads.newest_locked());
         let mut one_phase = bytes <= PROPOSAL_BYTES;
-        let mut backoff = Backoff::new();
+        let (mut backoff, mut pushes) = (Backoff::new(), 0);
         for _ in 0..ROUNDS_MAX {
             let router = self.gateway.router.clone();
             let groups = router.group(&writes.iter().map(|w| &w.key).collect::<SmallVec<[&Key; 4]>>()).await?;
@@ -147,7 +194,14 @@ impl Txn {
             }
             match self.lay(groups, writes, anchor, at, progress).await? {
                 Laid::Committed(at) => return Ok(at),
-                Laid::Pushed(to) => at = to,
+                Laid::Pushed(to) => {
+                    // Readers that keep pushing would outrun every round: from the second push on aim ahead of them. The reply rule waits it out.
+                    at = to;
+                    if pushes > 0 {
+                        at = at.max(self.gateway.clock.now().latest.plus(AIM_AHEAD * (1 << pushes.min(6))));
+                    }
+                    pushes += 1;
+                }
                 Laid::Again => backoff.pause(&router, "a range of this transaction's writes does not answer").await?,
             }
         }
@@ -181,22 +235,73 @@ impl Txn {
         self.count(route);
         let request = Request::OnePhase { at, writes: writes.to_vec(), reads: here, remote_reads };
         let (router, header) = (self.gateway.router.clone(), self.header());
-        match self.guarded(async { Ok(router.send(route, &header, request).await) }).await? {
+        match self.through(route, &writes[0].key, router.send(route, &header, request), progress).await? {
             Ok(Response::Committed(at)) => Ok(OnePhase::Committed(at)),
             Ok(Response::Pushed(to)) => {
-                progress.unknown = false;
+                progress.evaluated();
                 Ok(OnePhase::Pushed(to))
             }
             Ok(other) => Err(unexpected(&other)),
+            Err(SendError::Stale | SendError::Kv(KvError::Overloaded(_))) => Ok(OnePhase::Again),
             Err(SendError::Kv(e)) => {
-                // An answer at last: evaluation found no version of ours, so an earlier try did not and (the lease being one's own) will not land.
-                progress.unknown = false;
+                if matches!(e, KvError::Retry { .. } | KvError::KeyExists { .. }) {
+                    progress.evaluated();
+                }
                 Err(e)
             }
-            Err(SendError::Stale) => Ok(OnePhase::Again),
-            Err(SendError::Unknown(_)) => {
-                progress.unknown = true;
+            Err(SendError::Unknown(why)) => {
+                tracing::debug!(attempt = ?self.attempt, why, "a one-phase commit is asked for again");
+                progress.one_phase_unknown = true;
                 Ok(OnePhase::Again)
+            }
+            Err(SendError::NoAnswer(why)) => {
+                tracing::debug!(attempt = ?self.attempt, why, "a one-phase commit is asked for again");
+                (progress.one_phase_unknown, progress.lost) = (true, true);
+                Ok(OnePhase::Again)
+            }
+        }
+    }
+
+    /// Waits for a one-phase request. A victim of a deadlock does not just walk away: the request may be past all waiting and commit. It has
+    /// whatever still waits sent away, and listens to what comes of it.
+    async fn through(
+        &self,
+        route: &Route,
+        key: &Key,
+        request: impl Future<Output = Result<Response, SendError>>,
+        progress: &mut Progress,
+    ) -> Result<Result<Response, SendError>, KvError> {
+        let Some(live) = &self.live else { return Ok(request.await) };
+        let mut request = std::pin::pin!(request);
+        let verdict = tokio::select! {
+            biased;
+            answer = &mut request => {
+                self.gateway.router.registry.goes_on(self.attempt);
+                return Ok(answer);
+            }
+            verdict = live.condemned() => verdict,
+        };
+        let (router, header) = (&self.gateway.router, self.header());
+        let give_up = async {
+            // Again and again: it may have been on its way to a wait when it was sent away first.
+            loop {
+                let _ = router.send(route, &header, Request::Release { key: key.clone() }).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = &mut request => match answer {
+                Ok(Response::Pushed(_)) | Err(SendError::Kv(_) | SendError::Stale) => {
+                    progress.evaluated();
+                    Err(verdict)
+                }
+                answer => Ok(answer),
+            },
+            () = give_up => Err(verdict),
+            () = tokio::time::sleep(VERDICT_WAIT) => {
+                (progress.one_phase_unknown, progress.lost) = (true, true);
+                Err(verdict)
             }
         }
     }
@@ -214,7 +319,9 @@ impl Txn {
         progress.laid = true;
         let keys: Vec<Key> = writes.iter().map(|w| w.key.clone()).collect();
         let mut requests: Vec<(Route, Vec<usize>, Request)> = Vec::new();
-        let mut staging = progress.staged == Some(at);
+        let listed: usize = keys.iter().map(|k| k.len() + 2).sum();
+        let explicit = listed > STAGED_KEYS_BYTES;
+        let mut staging = explicit || progress.staged == Some(at);
         for (route, of_range) in groups {
             let to_lay: Vec<usize> = of_range.into_iter().filter(|i| !progress.landed[*i]).collect();
             self.count(&route);
@@ -233,26 +340,31 @@ impl Txn {
             }
         }
         let (router, header) = (self.gateway.router.clone(), self.header());
-        let sent: Vec<(Route, Vec<usize>, bool, Request)> = requests
-            .into_iter()
-            .map(|(route, at, request)| {
-                let stages = matches!(request, Request::Stage { .. } | Request::Intents { stage: Some(_), .. });
-                (route, at, stages, request)
-            })
+        let metas: Vec<(Vec<usize>, bool)> = requests
+            .iter()
+            .map(|(_, at, request)| (at.clone(), matches!(request, Request::Stage { .. } | Request::Intents { stage: Some(_), .. })))
             .collect();
-        let meta: Vec<(Vec<usize>, bool)> = sent.iter().map(|(_, at, stages, _)| (at.clone(), *stages)).collect();
         let answers = self
             .guarded(async {
-                Ok(join_all(sent.into_iter().map(|(route, _, _, request)| {
+                let sends = requests.into_iter().map(|(route, _, request)| {
                     let router = &router;
                     async move { router.send(&route, &header, request).await }
-                }))
-                .await)
+                });
+                let laying = async {
+                    // In order, a few at a time: a big transaction must not fill every queue at once.
+                    let answers: Vec<_> = futures::stream::iter(sends).buffered(PARALLEL_MAX).collect().await;
+                    Ok(answers)
+                };
+                tokio::select! {
+                    biased;
+                    answers = laying => answers,
+                    () = heartbeat(&router, &header, anchor) => Ok(Vec::new()),
+                }
             })
             .await
-            .inspect_err(|_| progress.unknown = false)?;
+            .inspect_err(|_| progress.unknown = true)?;
         let (mut highest, mut again, mut failed, mut unknown) = (at, false, None, false);
-        for ((of_range, stages), answer) in meta.into_iter().zip(answers) {
+        for ((of_range, stages), answer) in metas.into_iter().zip(answers) {
             match answer {
                 Ok(Response::Committed(at)) => return Ok(Laid::Committed(at)),
                 Ok(Response::Landed) => {
@@ -266,25 +378,41 @@ impl Txn {
                     highest = highest.max(to);
                 }
                 Ok(other) => failed = Some(unexpected(&other)),
+                Err(SendError::Stale | SendError::Kv(KvError::Overloaded(_))) => again = true,
                 Err(SendError::Kv(e)) => failed = Some(e),
-                Err(SendError::Stale) => again = true,
-                Err(SendError::Unknown(_)) => {
-                    unknown = true;
-                    again = true;
-                }
+                Err(SendError::Unknown(_)) => (unknown, again) = (true, true),
+                Err(SendError::NoAnswer(_)) => (progress.lost, again) = (true, true),
             }
         }
-        // A landing that failed for good is an intent that will never be there: not committed, whatever else is not known.
-        progress.unknown = unknown && failed.is_none();
+        progress.unknown = unknown;
         match failed {
             Some(error) => Err(error),
             None if highest > at => Ok(Laid::Pushed(highest)),
             None if again => Ok(Laid::Again),
-            None if progress.staged == Some(at) && progress.landed.iter().all(|l| *l) => {
-                progress.unknown = false;
-                Ok(Laid::Committed(at))
-            }
+            None if explicit && progress.landed.iter().all(|l| *l) => self.commit_record(anchor, at, progress).await,
+            None if progress.staged == Some(at) && progress.landed.iter().all(|l| *l) => Ok(Laid::Committed(at)),
             None => Ok(Laid::Again),
+        }
+    }
+
+    /// All intents are in place at or below `at`: the record decides.
+    async fn commit_record(&mut self, anchor: &Key, at: Timestamp, progress: &mut Progress) -> Result<Laid, KvError> {
+        let (router, header) = (self.gateway.router.clone(), self.header());
+        let route = router.route(anchor).await?;
+        match router.send(&route, &header, Request::CommitRecord { at, anchor: anchor.clone() }).await {
+            Ok(Response::Committed(at)) => Ok(Laid::Committed(at)),
+            Ok(Response::Pushed(to)) => Ok(Laid::Pushed(to)),
+            Ok(other) => Err(unexpected(&other)),
+            Err(SendError::Kv(KvError::Overloaded(_)) | SendError::Stale) => Ok(Laid::Again),
+            Err(SendError::Kv(e)) => Err(e),
+            Err(SendError::Unknown(_)) => {
+                progress.unknown = true;
+                Ok(Laid::Again)
+            }
+            Err(SendError::NoAnswer(_)) => {
+                progress.lost = true;
+                Ok(Laid::Again)
+            }
         }
     }
 
@@ -336,7 +464,7 @@ fn chunks(of_range: &[usize], writes: &[Write]) -> Vec<Vec<usize>> {
     let (mut all, mut chunk, mut bytes) = (Vec::new(), Vec::new(), 0);
     for &i in of_range {
         let size = writes[i].key.len() + writes[i].value.as_ref().map_or(0, |v| v.len()) + 64;
-        if bytes + size > PROPOSAL_BYTES && !chunk.is_empty() {
+        if bytes + size > CHUNK_BYTES && !chunk.is_empty() {
             all.push(std::mem::take(&mut chunk));
             bytes = 0;
         }
@@ -347,6 +475,14 @@ fn chunks(of_range: &[usize], writes: &[Write]) -> Vec<Vec<usize>> {
         all.push(chunk);
     }
     all
+}
+
+/// Signs of life in the record, for those who cannot reach this node. Ends when dropped.
+async fn heartbeat(router: &Arc<Router>, header: &Header, anchor: &Key) {
+    loop {
+        tokio::time::sleep(HEARTBEAT_EVERY).await;
+        let _ = router.ask(anchor, header, &Request::Heartbeat { anchor: anchor.clone() }).await;
+    }
 }
 
 /// Intents resolved per request.
@@ -365,7 +501,9 @@ async fn finish(gateway: &Arc<Gateway>, attempt: AttemptId, anchor: &Key, keys: 
             // Recovery was faster and found it committed while we gave up: its word is final (C6).
             Ok(_) => return Ok(()),
             Err(SendError::Kv(e)) => return Err(e),
-            Err(SendError::Stale | SendError::Unknown(_)) => backoff.pause(router, "the range of the record does not answer").await?,
+            Err(SendError::Stale | SendError::Unknown(_) | SendError::NoAnswer(_)) => {
+                backoff.pause(router, "the range of the record does not answer").await?
+            }
         }
     };
     let done: BTreeSet<Key> = with_record.into_iter().collect();

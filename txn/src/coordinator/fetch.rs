@@ -10,8 +10,8 @@ use smallvec::SmallVec;
 use super::Txn;
 use crate::api::{Columns, Get, Got, Isolation, KvError, LockWait, Locking, Page, Scan};
 use crate::leaseholder::{covered, raw_columns, rest};
-use crate::request::{PointGet, PointReply, RangeScan, Reads, Request, Response, ScanReply, SpanRead};
-use crate::router::{Backoff, Route, SendError, unexpected};
+use crate::request::{Header, PointGet, PointReply, RangeScan, Reads, Request, Response, ScanReply, SpanRead};
+use crate::router::{Backoff, Route, Router, SendError, unexpected};
 
 /// The default page.
 const PAGE_BYTES: u64 = 1 << 20;
@@ -56,7 +56,7 @@ impl Txn {
                     self.may_hold_locks(route);
                 }
             }
-            let header = self.header();
+            let (header, past) = (self.header(), self.options.as_of.is_some());
             let router = self.gateway.router.clone();
             let requests: Vec<(Route, Request)> = groups
                 .iter()
@@ -69,11 +69,11 @@ impl Txn {
                     if requests.len() == 1
                         && let Some((route, request)) = requests.pop()
                     {
-                        return Ok(vec![router.send(&route, &header, request).await]);
+                        return Ok(vec![send_read(&router, past, &route, &header, request).await]);
                     }
                     Ok(join_all(requests.into_iter().map(|(route, request)| {
                         let router = &router;
-                        async move { router.send(&route, &header, request).await }
+                        async move { send_read(router, past, &route, &header, request).await }
                     }))
                     .await)
                 })
@@ -89,7 +89,7 @@ impl Txn {
                     }
                     Ok(other) => return Err(unexpected(&other)),
                     Err(SendError::Kv(e)) => return Err(e),
-                    Err(SendError::Stale | SendError::Unknown(_)) => at.iter().for_each(|i| again[*i] = true),
+                    Err(SendError::Stale | SendError::Unknown(_) | SendError::NoAnswer(_)) => at.iter().for_each(|i| again[*i] = true),
                 }
             }
             let mut again = again.into_iter();
@@ -206,7 +206,7 @@ impl Txn {
                     Ok(Response::Valid(newest)) => self.seen = self.seen.max(newest),
                     Ok(other) => return Err(unexpected(&other)),
                     Err(SendError::Kv(e)) => return Err(e),
-                    Err(SendError::Stale | SendError::Unknown(_)) => {
+                    Err(SendError::Stale | SendError::Unknown(_) | SendError::NoAnswer(_)) => {
                         pending.points.extend(part.points);
                         pending.spans.extend(part.spans);
                     }
@@ -283,13 +283,13 @@ impl Txn {
                 if request.lock.is_some() {
                     self.may_hold_locks(&route);
                 }
-                let header = self.header();
+                let (header, past) = (self.header(), self.options.as_of.is_some());
                 let sent = Request::Scan(request.clone());
-                match self.guarded(async { Ok(router.send(&route, &header, sent).await) }).await? {
+                match self.guarded(async { Ok(send_read(&router, past, &route, &header, sent).await) }).await? {
                     Ok(Response::Page(reply)) => return Ok((request, reply)),
                     Ok(other) => return Err(unexpected(&other)),
                     Err(SendError::Kv(e)) => return Err(e),
-                    Err(SendError::Stale | SendError::Unknown(_)) => {}
+                    Err(SendError::Stale | SendError::Unknown(_) | SendError::NoAnswer(_)) => {}
                 }
             }
             backoff.get_or_insert_with(Backoff::new).pause(&router, "a range does not answer").await?;
@@ -391,6 +391,17 @@ impl Txn {
         }
         Ok(None)
     }
+}
+
+/// Sends a read; one in the past is answered from the replica on this node if that can.
+async fn send_read(router: &Router, past: bool, route: &Route, header: &Header, request: Request) -> Result<Response, SendError> {
+    if past
+        && !route.is_local()
+        && let Some(answer) = router.read_nearby(header, &request)
+    {
+        return answer.map_err(SendError::Kv);
+    }
+    router.send(route, header, request).await
 }
 
 /// What to ask of the ranges for what is left of a scan.

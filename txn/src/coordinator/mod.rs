@@ -127,6 +127,22 @@ impl Txn {
         }
     }
 
+    /// A read in the past must lie in the past, and where nothing was collected yet.
+    fn check_as_of(&self) -> Result<(), KvError> {
+        let Some(at) = self.options.as_of else { return Ok(()) };
+        let now = self.gateway.clock.now();
+        if at > now.latest {
+            return Err(KvError::TimestampOutOfRange(format!("cannot read at {at}: it is in the future")));
+        }
+        if at < now.earliest.minus(self.gateway.config.gc_ttl) {
+            return Err(KvError::TimestampOutOfRange(format!(
+                "cannot read at {at}: versions older than {} seconds may have been collected",
+                self.gateway.config.gc_ttl.as_secs()
+            )));
+        }
+        Ok(())
+    }
+
     fn check_lock(&self, lock: Option<&Locking>) -> Result<(), KvError> {
         if lock.is_some() && self.options.as_of.is_some() { Err(KvError::ReadOnly) } else { Ok(()) }
     }
@@ -238,12 +254,14 @@ impl KvTxn for Txn {
 
     async fn get(&mut self, gets: Vec<Get>) -> Result<Vec<Got>, KvError> {
         self.check_open()?;
+        self.check_as_of()?;
         let outcome = self.fetch_points(gets).await;
         self.settle(outcome)
     }
 
     async fn scan(&mut self, scan: Scan) -> Result<Page, KvError> {
         self.check_open()?;
+        self.check_as_of()?;
         let outcome = self.fetch_page(scan).await;
         self.settle(outcome)
     }

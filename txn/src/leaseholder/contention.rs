@@ -50,6 +50,16 @@ impl Drop for Place<'_> {
     }
 }
 
+/// Why a wait ended without what was waited for: the key is served elsewhere now, or the attempt is over.
+fn sent_away(state: &RangeState, key: &Key) -> Refusal {
+    match state.admit(&state.lock(), key) {
+        Err(Blocked::Refused(refusal)) => *refusal,
+        _ => {
+            KvError::Retry { reason: "the transaction was ended while it waited for another".into(), key: key.clone(), other: None }.into()
+        }
+    }
+}
+
 /// What is known of another coordinator over time.
 #[derive(Default)]
 struct Suspicion {
@@ -123,11 +133,7 @@ impl Leaseholders {
                     place.armed = false;
                     return match granted {
                         Ok(()) => Ok(()),
-                        // Sent away: because the key is served elsewhere now, or because this attempt is over.
-                        Err(_) => match state.admit(&state.lock(), key) {
-                            Err(Blocked::Refused(refusal)) => Err(*refusal),
-                            _ => Err(KvError::Retry { reason: "the transaction was ended while it waited for a lock".into(), key: key.clone(), other: None }.into()),
-                        },
+                        Err(_) => Err(sent_away(state, key)),
                     };
                 }
                 _ = sleep_until(deadline.map_or(next, |d| d.min(next))) => {}
@@ -166,7 +172,7 @@ impl Leaseholders {
         push_to: Option<Timestamp>,
     ) -> Result<(), Refusal> {
         let target = intent.attempt;
-        let mut woken = state.wait_for_intent(key);
+        let mut woken = state.wait_for_intent(key, header.attempt);
         // It may have gone between the look and the registration.
         match mvcc::intent(self.reader(), key)? {
             Some(i) if i.attempt == target && push_to.is_none_or(|to| i.ts <= to) => {}
@@ -177,7 +183,10 @@ impl Leaseholders {
         loop {
             tokio::select! {
                 biased;
-                _ = &mut woken => return Ok(()),
+                woken = &mut woken => return match woken {
+                    Ok(()) => Ok(()),
+                    Err(_) => Err(sent_away(state, key)),
+                },
                 _ = sleep(pause) => {}
             }
             pause = (pause * 2).min(LOOK_EVERY);

@@ -109,7 +109,7 @@ pub enum Acquired {
     /// It is held now.
     Granted,
     /// Somebody else is in the way, and it was not asked to wait.
-    Conflict(AttemptId),
+    Conflict,
     /// Wait.
     Queued(Queued),
     /// A limit, named.
@@ -145,7 +145,7 @@ impl LockTable {
                 }
                 Acquired::Granted
             }
-            (Some(other), _) | (None, Some(other)) if !queue => Acquired::Conflict(other),
+            _ if !queue => Acquired::Conflict,
             _ if entry.waiters.len() >= WAITERS_MAX => Acquired::TooMany("waiters for one lock"),
             _ => {
                 let (wake, granted) = oneshot::channel();
@@ -277,13 +277,9 @@ impl LockTable {
         Ok(table)
     }
 
-    /// Whether `attempt` holds anything here.
-    pub fn holds_any(&self, attempt: AttemptId) -> bool {
-        self.held.contains_key(&attempt)
-    }
-
     /// The number of keys locked or waited for.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.entries.len()
     }
 }
@@ -321,7 +317,7 @@ mod tests {
         // A third reader would be compatible with the holders but must not overtake the writer.
         let mut reader = queued(t.acquire(&k, d, Share, true));
         assert_eq!(t.waits_for(&k, reader.id), vec![c]);
-        assert!(matches!(t.acquire(&k, d, Share, false), Acquired::Conflict(x) if x == c));
+        assert!(matches!(t.acquire(&k, d, Share, false), Acquired::Conflict));
         // A holder that wants more goes to the front.
         let mut upgrade = queued(t.acquire(&k, a, Update, true));
         assert_eq!(t.waits_for(&k, upgrade.id), vec![b]);
@@ -358,7 +354,7 @@ mod tests {
         let mut right = t.split_off(&Span::new("m", "zz"));
         assert_eq!((t.len(), right.len()), (1, 2));
         let mut moved = LockTable::taken_over(&right.hand_over()).unwrap();
-        assert!(matches!(moved.acquire(&key("z"), b, Share, false), Acquired::Conflict(x) if x == a));
+        assert!(matches!(moved.acquire(&key("z"), b, Share, false), Acquired::Conflict));
         moved.release_all(a);
         assert!(matches!(moved.acquire(&key("z"), b, Share, false), Acquired::Granted));
         right.release_all(a);

@@ -9,11 +9,13 @@
 //!   write        one-phase commit, intents, resolution (C4, C8)
 //!   records      transaction records: staging, final states, pushes, recovery (C5–C7)
 //!   contention   waiting, and whom one does not wait for
+//!   gc           old versions and old records go
 //! ```
 //! Evaluation is synchronous and awaits nothing: it answers, or names what is in the way. [`Leaseholders::execute`] is the thin shell
 //! around it: wait for what is in the way, evaluate again, propose, wait for apply with the latches held, answer.
 
 mod contention;
+mod gc;
 mod latches;
 mod locks;
 mod range;
@@ -46,6 +48,7 @@ use range::{After, Blocked, OnItsWay};
 use tscache::TimestampCache;
 use write::{Evaluated, Outcome};
 
+pub use gc::Protected;
 pub(crate) use range::RangeState;
 pub(crate) use read::{covered, raw_columns, rest};
 
@@ -251,6 +254,7 @@ impl Leaseholders {
                 }
                 Request::Intents { at, anchor, writes, stage } => self.try_intents(state, header, *at, anchor, writes, stage.as_deref()),
                 Request::Stage { at, anchor, keys } => self.try_stage(state, header, *at, anchor, keys),
+                Request::CommitRecord { at, anchor } => self.try_commit_record(state, header, *at, anchor),
                 Request::Finish { anchor, at, keys } => self.try_finish(state, header, anchor, *at, keys),
                 Request::Forget { anchor } => self.try_forget(state, header, anchor),
                 Request::Heartbeat { anchor } => self.try_heartbeat(state, header, anchor),

@@ -79,7 +79,7 @@ pub struct Inner {
     /// Timestamps of writes that are evaluated but not yet in the log: `closed` stays below them.
     in_flight: BTreeMap<Timestamp, u32>,
     /// Who waits for the intent on a key to be resolved.
-    intent_waits: BTreeMap<Key, Vec<oneshot::Sender<()>>>,
+    intent_waits: BTreeMap<Key, Vec<(AttemptId, oneshot::Sender<()>)>>,
     /// Ranges split off while latches were held, and which: they are held there too, until they are released here.
     heirs: Vec<(Arc<RangeState>, BTreeSet<LatchId>)>,
 }
@@ -185,14 +185,14 @@ impl RangeState {
         inner.intent_waits.clear();
     }
 
-    /// Registers as waiting for the intent on `key`.
-    pub fn wait_for_intent(&self, key: &Key) -> oneshot::Receiver<()> {
+    /// Registers `attempt` as waiting for the intent on `key`. Resolves `Err` when it is sent away.
+    pub fn wait_for_intent(&self, key: &Key, attempt: AttemptId) -> oneshot::Receiver<()> {
         let (wake, woken) = oneshot::channel();
         let mut inner = self.lock();
         if !inner.ended {
             let waiters = inner.intent_waits.entry(key.clone()).or_default();
-            waiters.retain(|w| !w.is_closed());
-            waiters.push(wake);
+            waiters.retain(|(_, w)| !w.is_closed());
+            waiters.push((attempt, wake));
         }
         woken
     }
@@ -202,7 +202,7 @@ impl RangeState {
         let mut inner = self.lock();
         if !inner.intent_waits.is_empty() {
             for key in keys {
-                for waiter in inner.intent_waits.remove(key).unwrap_or_default() {
+                for (_, waiter) in inner.intent_waits.remove(key).unwrap_or_default() {
                     let _ = waiter.send(());
                 }
             }
@@ -212,12 +212,15 @@ impl RangeState {
         }
     }
 
-    /// Frees the locks of an attempt, here and in what was split off since.
+    /// Frees the locks of an attempt that is over; `waits_too`: whatever of it still waits here is sent away.
     pub fn release(&self, attempt: AttemptId, waits_too: bool) {
         let mut inner = self.lock();
         inner.locks.release_all(attempt);
         if waits_too {
             inner.locks.leave_all(attempt);
+            for waiters in inner.intent_waits.values_mut() {
+                waiters.retain(|(a, _)| *a != attempt);
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 
 use bytes::{Bytes, BytesMut};
 use meridian_clock::Timestamp;
+use meridian_replication::api::RangeReplica;
 use meridian_storage::mvcc::{self, AttemptId, Direction, Intent, VersionRef};
 use meridian_storage::{Key, Reader, Span};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::locks::Acquired;
 use super::range::{Blocked, Inner, RangeState};
 use crate::api::{Columns, KvError, LockWait, Locking, Program};
 use crate::digest::{self, Hasher};
-use crate::request::{Header, LockedRow, PointGet, PointReply, RangeScan, Reads, ScanReply, SpanRead};
+use crate::request::{Header, LockedRow, PointGet, PointReply, RangeScan, Reads, Request, Response, ScanReply, SpanRead};
 
 /// A stretch ends after this many rows looked at, however few came out, so that one request never keeps a worker for long.
 const VISITS_MAX: usize = 100_000;
@@ -204,6 +205,44 @@ impl Leaseholders {
         Ok(scan_reply(stretch, valid_at, locked, hint))
     }
 
+    /// A read at or below the closed timestamp of any replica: nothing is written there any more, so it needs no lease, no latch and no timestamp
+    /// cache. `None`: not closed yet, not all here, or an intent is in the way; the leaseholder knows what to do.
+    pub(crate) fn read_closed(&self, replica: &dyn RangeReplica, header: &Header, request: &Request) -> Option<Result<Response, KvError>> {
+        let at = header.read_ts;
+        if replica.closed_timestamp() < at {
+            return None;
+        }
+        let (span, reader) = (replica.descriptor().span.clone(), self.reader());
+        match request {
+            Request::Get { gets } => {
+                let mut replies = Vec::with_capacity(gets.len());
+                for get in gets {
+                    if get.lock.is_some() || !span.contains(&get.key) {
+                        return None;
+                    }
+                    match mvcc::intent(reader, &get.key) {
+                        Ok(intent) if intent.as_ref().is_none_or(|i| i.ts > at) => {}
+                        _ => return None,
+                    }
+                    match mvcc::get(reader, &get.key, at) {
+                        Ok(version) => replies.push(reply(version, Timestamp::ZERO)),
+                        Err(e) => return Some(Err(crate::request::storage_error(e))),
+                    }
+                }
+                Some(Ok(Response::Points(replies)))
+            }
+            Request::Scan(scan) if scan.lock.is_none() && span.covers(&scan.span) => {
+                if first_intent(reader, &scan.span, scan.direction, header.attempt, at).ok()?.is_some() {
+                    return None;
+                }
+                let stretch =
+                    self.program(scan.program.as_ref()).and_then(|p| run(reader, scan, at, VISITS_MAX, p, &mut |_, _| Verdict::Take));
+                Some(stretch.map(|s| Response::Page(scan_reply(s, at, Vec::new(), Timestamp::ZERO))))
+            }
+            _ => None,
+        }
+    }
+
     /// C3: do these reads still hold at `at`? Raises the timestamp cache first (C2), then compares by version, and by value where the version is another.
     /// Answers the newest version compared.
     pub(super) fn try_validate(
@@ -309,8 +348,8 @@ pub(super) fn take_lock(inner: &mut Inner, key: &Key, attempt: AttemptId, lock: 
     match inner.locks.acquire(key, attempt, lock.strength, matches!(lock.wait, LockWait::Block(_))) {
         Acquired::Granted => Ok(true),
         Acquired::Queued(queued) => Err(Blocked::Lock { key: key.clone(), queued, wait: lock.wait }),
-        Acquired::Conflict(_) if lock.wait == LockWait::SkipLocked => Ok(false),
-        Acquired::Conflict(_) => Err(KvError::LockNotAvailable { key: key.clone() }.into()),
+        Acquired::Conflict if lock.wait == LockWait::SkipLocked => Ok(false),
+        Acquired::Conflict => Err(KvError::LockNotAvailable { key: key.clone() }.into()),
         Acquired::TooMany(what) => Err(KvError::LimitExceeded(format!("too many {what}")).into()),
     }
 }

@@ -48,12 +48,7 @@ impl Leaseholders {
         let old = self.load(anchor, attempt)?;
         let min_ts = old.as_ref().map_or(Timestamp::ZERO, |r| r.min_ts);
         match old.map(|r| r.status) {
-            Some(Status::Aborted) => Err(KvError::Retry {
-                reason: "this transaction was aborted by one that took its coordinator for dead".into(),
-                key: anchor.clone(),
-                other: None,
-            }
-            .into()),
+            Some(Status::Aborted) => Err(taken_for_dead(anchor)),
             // C6: recovery has finished it.
             Some(Status::Committed { at }) => Ok(Err(Response::Committed(at))),
             // C7.
@@ -83,6 +78,27 @@ impl Leaseholders {
                 Ok(Outcome::Propose(Box::new(Evaluated { lease, latches, batch, after: After::default(), response: Response::Landed })))
             }
         }
+    }
+
+    /// The explicit commit of a big transaction: the same checks as staging, but the record is the decision.
+    pub(super) fn try_commit_record(
+        &self,
+        state: &Arc<RangeState>,
+        header: &Header,
+        at: Timestamp,
+        anchor: &Key,
+    ) -> Result<Outcome, Blocked> {
+        let now = self.clock.now().latest;
+        state.lease_at(at)?;
+        self.decide(state, anchor, header.attempt, |old| {
+            let min_ts = old.as_ref().map_or(Timestamp::ZERO, |r| r.min_ts);
+            match old.map(|r| r.status) {
+                Some(Status::Aborted) => Err(taken_for_dead(anchor)),
+                Some(Status::Committed { at }) => Ok(Decision::Keep(Response::Committed(at))),
+                _ if min_ts > at => Ok(Decision::Keep(Response::Pushed(min_ts))),
+                _ => Ok(Decision::Write(Record { status: Status::Committed { at }, min_ts, heartbeat: now }, Response::Committed(at))),
+            }
+        })
     }
 
     /// The coordinator's last word. `keys` of the anchor's range are resolved in the same step, so after the record (C5).
@@ -232,6 +248,11 @@ impl Leaseholders {
     fn latch_record(&self, state: &Arc<RangeState>, anchor: &Key, attempt: AttemptId) -> Result<LatchGuard, Blocked> {
         self.latch_keys(state, [record_latch(anchor, attempt)])
     }
+}
+
+fn taken_for_dead(anchor: &Key) -> Blocked {
+    let reason = "this transaction was aborted by one that took its coordinator for dead".into();
+    KvError::Retry { reason, key: anchor.clone(), other: None }.into()
 }
 
 /// What is latched for a record: right after its anchor, so in the same range.

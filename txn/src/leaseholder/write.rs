@@ -44,12 +44,19 @@ impl Leaseholders {
         remote_reads: bool,
     ) -> Result<Outcome, Blocked> {
         let attempt = header.attempt;
-        let (lease, latches, floor) = self.begin_landing(state, attempt, at, writes, reads, None)?;
+        let begun = self.begin_landing(state, attempt, at, writes, reads, None);
+        if let (Err(Blocked::Lock { .. }), Some(first)) = (&begun, writes.first())
+            && let Some(committed) = self.own_version(header, &first.key)?
+        {
+            // A replay: others hold the rows by now, and must not be waited for.
+            return Ok(Outcome::Answer(Response::Committed(committed)));
+        }
+        let (lease, latches, floor) = begun?;
         let reader = self.reader();
         let mut need = floor;
         for write in writes {
             self.no_foreign_intent(attempt, &write.key)?;
-            match self.check_landing(attempt, at, write)? {
+            match self.check_landing(header, write)? {
                 // C8: a replay of what has committed already.
                 Checked::Own(committed) => return Ok(Outcome::Answer(Response::Committed(committed))),
                 Checked::Above(newest) => need = need.max(newest),
@@ -94,13 +101,14 @@ impl Leaseholders {
         let (mut need, mut highest, mut fresh) = (floor, Timestamp::ZERO, Vec::with_capacity(writes.len()));
         for write in writes {
             self.no_foreign_intent(attempt, &write.key)?;
-            // C8: an own intent is left where it is, an own version means committed.
+            // C8: an own intent is left where it is; below, an own version means committed.
             if let Some(own) = mvcc::intent(reader, &write.key)? {
                 highest = highest.max(own.ts);
                 continue;
             }
-            match self.check_landing(attempt, at, write)? {
-                Checked::Own(committed) => highest = highest.max(committed),
+            match self.check_landing(header, write)? {
+                // An earlier one-phase request has committed after all, or recovery has.
+                Checked::Own(committed) => return Ok(Outcome::Answer(Response::Committed(committed))),
                 Checked::Above(newest) => {
                     need = need.max(newest);
                     fresh.push(write);
@@ -254,17 +262,26 @@ impl Leaseholders {
         }
     }
 
+    /// The timestamp of the version that the attempt wrote. It can only lie at or above its snapshot (C1); mostly nothing does.
+    fn own_version(&self, header: &Header, key: &Key) -> Result<Option<Timestamp>, Blocked> {
+        let mut look = mvcc::get(self.reader(), key, Timestamp::MAX)?;
+        while let Some(v) = look.filter(|v| v.ts >= header.read_ts) {
+            if v.writer == header.attempt {
+                return Ok(Some(v.ts));
+            }
+            look = mvcc::get(self.reader(), key, v.ts.prev())?;
+        }
+        Ok(None)
+    }
+
     /// C4, C8.
-    fn check_landing(&self, attempt: AttemptId, at: Timestamp, write: &Write) -> Result<Checked, Blocked> {
+    fn check_landing(&self, header: &Header, write: &Write) -> Result<Checked, Blocked> {
         let reader = self.reader();
         let newest = mvcc::get(reader, &write.key, Timestamp::MAX)?;
-        // An own version can only lie at or above the timestamp asked for; mostly nothing does.
-        let mut look = newest.clone();
-        while let Some(v) = look.filter(|v| v.ts >= at) {
-            if v.writer == attempt {
-                return Ok(Checked::Own(v.ts));
-            }
-            look = mvcc::get(reader, &write.key, v.ts.prev())?;
+        if newest.as_ref().is_some_and(|v| v.ts >= header.read_ts)
+            && let Some(own) = self.own_version(header, &write.key)?
+        {
+            return Ok(Checked::Own(own));
         }
         let holds = match write.landing {
             Landing::Any => true,

@@ -67,7 +67,9 @@ impl Router {
                 }
                 Ok(other) => return Err(unexpected(&other)),
                 Err(SendError::Kv(e)) => return Err(e),
-                Err(SendError::Stale | SendError::Unknown(_)) => backoff.pause(self, "range addressing does not answer").await?,
+                Err(SendError::Stale | SendError::Unknown(_) | SendError::NoAnswer(_)) => {
+                    backoff.pause(self, "range addressing does not answer").await?
+                }
             }
         }
     }

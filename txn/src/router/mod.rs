@@ -72,8 +72,10 @@ impl Route {
 pub(crate) enum SendError {
     /// The route is outdated and the cache healed: group again. Certainly not done.
     Stale,
-    /// Not known whether it was done: send it again.
+    /// Leadership changed: not known whether it was done, but it is decided by the time that the next leaseholder answers.
     Unknown(String),
+    /// The answer was lost: not known whether it was done or may yet be.
+    NoAnswer(String),
     /// For the transaction.
     Kv(KvError),
 }
@@ -224,6 +226,17 @@ impl Router {
         Ok(groups)
     }
 
+    /// A read in the past from the replica on this node, leaseholder or not, if its closed timestamp covers it. `None`: ask the leaseholder.
+    pub(crate) fn read_nearby(&self, header: &Header, request: &Request) -> Option<Result<Response, KvError>> {
+        let key = match request {
+            Request::Get { gets } => &gets.first()?.key,
+            Request::Scan(scan) => &scan.span.start,
+            _ => return None,
+        };
+        let replica = self.host.replica_for_key(key)?;
+        self.leaseholders.read_closed(&*replica, header, request)
+    }
+
     /// Sends one request along a route.
     pub(crate) async fn send(&self, route: &Route, header: &Header, request: Request) -> Result<Response, SendError> {
         let answer = match &route.target {
@@ -238,7 +251,7 @@ impl Router {
                         .map_err(|e| SendError::Kv(KvError::Internal(format!("decoding the answer of {node}: {e}"))))?,
                     Err(TransportError::NoAnswer(_)) => {
                         self.cache.lock().next_target(route.range);
-                        return Err(SendError::Unknown(format!("no answer from {node}")));
+                        return Err(SendError::NoAnswer(format!("no answer from {node}")));
                     }
                     Err(_) => {
                         self.cache.lock().next_target(route.range);
@@ -250,7 +263,9 @@ impl Router {
         answer.map_err(|refusal| match refusal {
             Refusal::NotLeaseholder(e) => {
                 let mut cache = self.cache.lock();
-                if route.is_local()
+                // Told that it is us: then our own replica knows best what the range is by now, and if that does not have the key, the descriptor
+                // that led us there is outdated.
+                if (route.is_local() || e.leader == Some(self.node))
                     && let Some(replica) = self.host.replica(route.range)
                 {
                     cache.insert(&replica.descriptor());
@@ -279,7 +294,9 @@ impl Router {
             match self.send(&route, header, request.clone()).await {
                 Ok(response) => return Ok(response),
                 Err(SendError::Kv(e)) => return Err(e),
-                Err(SendError::Stale | SendError::Unknown(_)) => backoff.pause(self, "a range does not answer").await?,
+                Err(SendError::Stale | SendError::Unknown(_) | SendError::NoAnswer(_)) => {
+                    backoff.pause(self, "a range does not answer").await?
+                }
             }
         }
     }
@@ -302,7 +319,7 @@ impl Router {
                 match answer {
                     Ok(response) => responses.push(response),
                     Err(SendError::Kv(e)) => return Err(e),
-                    Err(SendError::Stale | SendError::Unknown(_)) => pending.extend(keys),
+                    Err(SendError::Stale | SendError::Unknown(_) | SendError::NoAnswer(_)) => pending.extend(keys),
                 }
             }
             if pending.is_empty() {
@@ -430,11 +447,6 @@ impl Router {
     /// The leaseholders of this node.
     pub(crate) fn leaseholders(&self) -> &Arc<Leaseholders> {
         &self.leaseholders
-    }
-
-    /// The replicas of this node.
-    pub(crate) fn host(&self) -> &Arc<dyn RangeHost> {
-        &self.host
     }
 
     /// Frees an attempt's locks in `spans`: at once where they are on this node, else behind the caller's back.

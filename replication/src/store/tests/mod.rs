@@ -41,6 +41,8 @@ pub(super) struct Watch {
     pub splits: Mutex<Vec<(NodeId, RangeId, RangeId)>>,
     pub removed: Mutex<Vec<(NodeId, RangeId)>>,
     pub handovers: Mutex<Vec<(NodeId, RangeId, Bytes)>>,
+    /// Right halves of splits: where they start, and up to when a leaseholder of the whole could serve their keys.
+    rights: Mutex<BTreeMap<RangeId, (meridian_storage::Key, Timestamp)>>,
 }
 
 pub(super) struct Events {
@@ -64,6 +66,8 @@ impl RangeEvents for Events {
     }
     fn range_split(&self, left: &Arc<dyn RangeReplica>, right: &Arc<dyn RangeReplica>) {
         self.watch.splits.lock().push((self.node, left.range_id(), right.range_id()));
+        let start = right.descriptor().span.start.clone();
+        self.watch.rights.lock().entry(right.range_id()).or_insert((start, Timestamp::ZERO));
     }
     fn replica_removed(&self, range: RangeId) {
         self.watch.removed.lock().push((self.node, range));
@@ -73,9 +77,21 @@ impl RangeEvents for Events {
 impl Watch {
     fn look(&self, stores: &[Arc<Store>]) {
         let mut leases = self.leases.lock();
+        let mut rights = self.rights.lock();
+        let mut now: BTreeMap<RangeId, Term> = BTreeMap::new();
         for store in stores {
             for replica in store.replicas() {
                 if let Ok(lease) = replica.lease() {
+                    let range = replica.range_id();
+                    for (right, (start, end)) in rights.iter_mut() {
+                        if *right != range && replica.descriptor().span.contains(start) {
+                            *end = (*end).max(lease.expiration);
+                        }
+                    }
+                    if let Some(other) = now.insert(range, lease.term) {
+                        let later = &leases[&(range, lease.term.max(other))];
+                        assert!(!later.handed, "{range}: {other} and {} are served, though one was handed over", lease.term);
+                    }
                     let seen = leases.get_mut(&(replica.range_id(), lease.term)).expect("a lease that was not announced");
                     assert_eq!(seen.node, store.node());
                     seen.end = seen.end.max(lease.expiration);
@@ -85,6 +101,9 @@ impl Watch {
         // L1 and L2: what a later leaseholder may write lies above all that an earlier one could ever serve.
         let mut ends: BTreeMap<RangeId, (Term, NodeId, Timestamp)> = BTreeMap::new();
         for ((range, term), seen) in &*leases {
+            if let Some((_, end)) = rights.get(range) {
+                assert!(seen.handed || seen.low_water >= *end, "{range} began in {term} on {} below what its left half served", seen.node);
+            }
             if let Some((before, node, end)) = ends.get(range) {
                 assert!(
                     seen.handed || seen.low_water >= *end,
@@ -124,8 +143,7 @@ impl World {
     /// A cluster of one node.
     pub fn new(seed: u64) -> World {
         let entropy = Entropy::seeded(seed);
-        let mut options = SimulatedOptions::default();
-        options.jitter = 3 * MS;
+        let options = SimulatedOptions { jitter: 3 * MS, keep_trace: true, ..SimulatedOptions::default() };
         let mut world = World {
             network: SimulatedNetwork::new(options, &entropy),
             time: SimulatedTime::start(),

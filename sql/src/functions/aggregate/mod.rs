@@ -10,13 +10,25 @@ mod floats;
 mod intervals;
 mod json;
 mod sums;
+#[cfg(test)]
+mod tests;
 
 use super::FunctionBody;
 use super::args::Entry;
 use crate::types::DataType;
 
-pub(super) const TOPICS: &[&[Entry]] =
-    &[basic::ENTRIES, basic::EXTREMES, collect::ENTRIES, floats::ONE, floats::TWO, floats::SUMS, sums::FAMILY, sums::SUMS];
+pub(super) const TOPICS: &[&[Entry]] = &[
+    basic::ENTRIES,
+    basic::EXTREMES,
+    collect::ENTRIES,
+    floats::ONE,
+    floats::TWO,
+    floats::SUMS,
+    intervals::ENTRIES,
+    json::ENTRIES,
+    sums::FAMILY,
+    sums::SUMS,
+];
 
 /// An aggregate entry with its partial types.
 const fn agg(key: &'static str, new: fn(&[DataType]) -> Box<dyn super::Accumulator>, partial: &'static [DataType]) -> Entry {

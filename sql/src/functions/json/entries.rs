@@ -24,29 +24,29 @@ pub(in crate::functions) const ENTRIES: &[Entry] = &[
     s("jsonb_array_element_text", |_, x| Ok(jsonb(&x[0])?.get_index(i4(&x[1])?.into()).map_or(Datum::Null, as_text))),
     s("jsonb_extract_path", |_, x| Ok(found(jsonb_path(x)?))),
     s("jsonb_extract_path_text", |_, x| Ok(jsonb_path(x)?.map_or(Datum::Null, as_text))),
-    s("jsonb_contains", |_, x| Ok(Datum::Bool(contains_top(jsonb(&x[0])?, jsonb(&x[1])?)))),
-    s("jsonb_contained", |_, x| Ok(Datum::Bool(contains_top(jsonb(&x[1])?, jsonb(&x[0])?)))),
-    s("jsonb_exists", |_, x| Ok(Datum::Bool(exists(jsonb(&x[0])?, text(&x[1])?)))),
+    s("jsonb_contains", |_, x| Ok(Datum::Bool(jsonb(&x[0])?.contains(jsonb(&x[1])?)))),
+    s("jsonb_contained", |_, x| Ok(Datum::Bool(jsonb(&x[1])?.contains(jsonb(&x[0])?)))),
+    s("jsonb_exists", |_, x| Ok(Datum::Bool(jsonb(&x[0])?.exists(text(&x[1])?)))),
     s("jsonb_exists_any", |_, x| {
         let j = jsonb(&x[0])?;
-        Ok(Datum::Bool(keys(&x[1])?.iter().any(|k| exists(j, k))))
+        Ok(Datum::Bool(keys(&x[1])?.iter().any(|k| j.exists(k))))
     }),
     s("jsonb_exists_all", |_, x| {
         let j = jsonb(&x[0])?;
-        Ok(Datum::Bool(keys(&x[1])?.iter().all(|k| exists(j, k))))
+        Ok(Datum::Bool(keys(&x[1])?.iter().all(|k| j.exists(k))))
     }),
-    s("jsonb_concat", |_, x| Ok(jb(concat(jsonb(&x[0])?, jsonb(&x[1])?)))),
-    s("jsonb_delete", |_, x| delete_keys(jsonb(&x[0])?, &[text(&x[1])?.to_owned()]).map(jb)),
-    s("jsonb_delete_array", |_, x| delete_keys(jsonb(&x[0])?, &keys(&x[1])?).map(jb)),
-    s("jsonb_delete_idx", |_, x| delete_index(jsonb(&x[0])?, i4(&x[1])?).map(jb)),
-    s("jsonb_delete_path", |_, x| changed(x, Change::Delete, "delete path in")),
+    s("jsonb_concat", |_, x| Ok(jb(jsonb(&x[0])?.concat(jsonb(&x[1])?)))),
+    s("jsonb_delete", |_, x| jsonb(&x[0])?.delete_key(text(&x[1])?).map(jb)),
+    s("jsonb_delete_array", |_, x| keys(&x[1])?.iter().try_fold((**jsonb(&x[0])?).clone(), |j, k| j.delete_key(k)).map(jb)),
+    s("jsonb_delete_idx", |_, x| jsonb(&x[0])?.delete_index(i4(&x[1])?.into()).map(jb)),
+    s("jsonb_delete_path", |_, x| jsonb(&x[0])?.delete_path(&steps(x, "delete path in")?).map(jb)),
     s("jsonb_set", |_, x| {
         let create = opt(x, 3).map(boolean).transpose()?.unwrap_or(true);
-        changed(x, Change::Set { value: jsonb(&x[2])?, create }, "set path in")
+        jsonb(&x[0])?.set_path(&steps(x, "set path in")?, jsonb(&x[2])?, ops::PathChange::Set { create }).map(jb)
     }),
     s("jsonb_insert", |_, x| {
         let after = opt(x, 3).map(boolean).transpose()?.unwrap_or(false);
-        changed(x, Change::Insert { value: jsonb(&x[2])?, after }, "set path in")
+        jsonb(&x[0])?.set_path(&steps(x, "set path in")?, jsonb(&x[2])?, ops::PathChange::Insert { after }).map(jb)
     }),
     s("jsonb_typeof", |_, x| Ok(txt(jsonb(&x[0])?.type_name()))),
     s("json_typeof", |_, x| Ok(txt(raw::type_name(text(&x[0])?)))),
@@ -55,7 +55,7 @@ pub(in crate::functions) const ENTRIES: &[Entry] = &[
         jsonb(&x[0])?.write_pretty(&mut out, 0);
         Ok(txt(out))
     }),
-    s("jsonb_strip_nulls", |_, x| Ok(jb(strip_nulls(jsonb(&x[0])?)))),
+    s("jsonb_strip_nulls", |_, x| Ok(jb(jsonb(&x[0])?.strip_nulls()))),
     s("json_strip_nulls", |_, x| {
         let mut out = String::new();
         strip_nulls_text(text(&x[0])?, &mut out);

@@ -8,8 +8,8 @@ pub(super) use entries::{COMPARISON, ENTRIES};
 
 use super::args::{array, err, invalid, jsonb, text, txt};
 use crate::error::{Result, SqlError, SqlState};
-use crate::types::json::{parse, raw, write_string};
-use crate::types::{Array, DataType, Datum, Io, Jsonb, datetime, to_text};
+use crate::types::json::{ops, raw, write_string};
+use crate::types::{Array, DataType, Datum, Io, Jsonb, to_text};
 
 fn jb(j: Jsonb) -> Datum {
     Datum::Jsonb(Arc::new(j))
@@ -21,11 +21,7 @@ pub(super) fn js(s: impl AsRef<str>) -> Datum {
 
 /// A `jsonb` value as `->>` gives it; JSON null is NULL.
 fn as_text(j: &Jsonb) -> Datum {
-    match j {
-        Jsonb::Null => Datum::Null,
-        Jsonb::String(s) => txt(s),
-        other => txt(other.to_string()),
-    }
+    j.as_text().map_or(Datum::Null, txt)
 }
 
 fn json_text(value: Option<&str>) -> Datum {
@@ -38,30 +34,7 @@ fn found(j: Option<&Jsonb>) -> Datum {
 
 /// The value as JSON text, as `to_json` makes it.
 pub(super) fn write_json(io: Io<'_>, ty: DataType, d: &Datum, out: &mut String) {
-    match d {
-        Datum::Null => out.push_str("null"),
-        Datum::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
-        Datum::Int2(_) | Datum::Int4(_) | Datum::Int8(_) => out.push_str(&to_text(d, ty, io)),
-        Datum::Float4(_) | Datum::Float8(_) | Datum::Numeric(_) => {
-            let v = to_text(d, ty, io);
-            // NaN and infinities are not JSON numbers.
-            if v.ends_with(|c: char| c.is_ascii_digit()) { out.push_str(&v) } else { write_string(out, &v) }
-        }
-        Datum::Json(v) => out.push_str(v),
-        Datum::Jsonb(v) => v.write(out),
-        Datum::Array(a) => write_array(io, a, out, false),
-        Datum::Record(fields) => write_record(io, fields, out, false),
-        Datum::Date(v) if datetime::is_finite_date(*v) => iso(out, |o| datetime::write_iso_date(o, *v)),
-        Datum::Timestamp(v) if datetime::is_finite(*v) => iso(out, |o| datetime::write_iso_timestamp(o, *v)),
-        Datum::TimestampTz(v) if datetime::is_finite(*v) => iso(out, |o| datetime::write_iso_timestamptz(o, *v, io.session)),
-        _ => write_string(out, &to_text(d, ty, io)),
-    }
-}
-
-fn iso(out: &mut String, write: impl FnOnce(&mut String)) {
-    out.push('"');
-    write(out);
-    out.push('"');
+    ops::write_json(d, ty, &io, out);
 }
 
 fn write_array(io: Io<'_>, a: &Array, out: &mut String, pretty: bool) {
@@ -102,17 +75,7 @@ fn write_record(io: Io<'_>, fields: &[Datum], out: &mut String, pretty: bool) {
 
 /// The value as `jsonb`, as `to_jsonb` makes it.
 pub(super) fn to_jsonb(io: Io<'_>, ty: DataType, d: &Datum) -> Result<Jsonb> {
-    Ok(match d {
-        Datum::Null => Jsonb::Null,
-        Datum::Bool(b) => Jsonb::Bool(*b),
-        Datum::Jsonb(v) => (**v).clone(),
-        Datum::Text(v) => Jsonb::string(v),
-        _ => {
-            let mut out = String::new();
-            write_json(io, ty, d, &mut out);
-            parse(&out)?
-        }
-    })
+    ops::to_jsonb(d, ty, &io)
 }
 
 fn type_at(types: &[DataType], i: usize) -> DataType {
@@ -241,14 +204,6 @@ fn path(d: &Datum) -> Result<Option<Vec<String>>> {
     array(d)?.elements.iter().map(|p| if matches!(p, Datum::Null) { Ok(None) } else { text(p).map(|v| Some(v.to_owned())) }).collect()
 }
 
-fn follow<'a>(j: &'a Jsonb, path: &[String]) -> Option<&'a Jsonb> {
-    path.iter().try_fold(j, |at, step| match at {
-        Jsonb::Object(_) => at.get(step),
-        Jsonb::Array(_) => step.trim().parse::<i32>().ok().and_then(|i| at.get_index(i.into())),
-        _ => None,
-    })
-}
-
 fn json_path(x: &[Datum]) -> Result<Option<&str>> {
     let Some(steps) = path(&x[1])? else { return Ok(None) };
     Ok(raw::get_path(text(&x[0])?, &steps))
@@ -256,157 +211,15 @@ fn json_path(x: &[Datum]) -> Result<Option<&str>> {
 
 fn jsonb_path(x: &[Datum]) -> Result<Option<&Jsonb>> {
     let Some(steps) = path(&x[1])? else { return Ok(None) };
-    Ok(follow(jsonb(&x[0])?, &steps))
-}
-
-/// `@>`: every part of `b` is in `a`.
-fn contains(a: &Jsonb, b: &Jsonb) -> bool {
-    match (a, b) {
-        (Jsonb::Object(_), Jsonb::Object(parts)) => parts.iter().all(|(k, v)| a.get(k).is_some_and(|have| contains(have, v))),
-        (Jsonb::Array(have), Jsonb::Array(parts)) => parts
-            .iter()
-            .all(|p| have.iter().any(|h| if p.is_scalar() { h.is_scalar() && h == p } else { !h.is_scalar() && contains(h, p) })),
-        (a, b) => a == b,
-    }
-}
-
-/// At the top level only, an array contains a scalar.
-fn contains_top(a: &Jsonb, b: &Jsonb) -> bool {
-    match (a, b) {
-        (Jsonb::Array(have), b) if b.is_scalar() => have.contains(b),
-        _ => contains(a, b),
-    }
-}
-
-fn exists(j: &Jsonb, key: &str) -> bool {
-    match j {
-        Jsonb::Object(_) => j.get(key).is_some(),
-        Jsonb::Array(a) => a.iter().any(|e| matches!(e, Jsonb::String(s) if **s == *key)),
-        Jsonb::String(s) => **s == *key,
-        _ => false,
-    }
+    Ok(jsonb(&x[0])?.get_path(&steps))
 }
 
 fn keys(d: &Datum) -> Result<Vec<String>> {
     array(d)?.elements.iter().filter(|k| !matches!(k, Datum::Null)).map(|k| text(k).map(str::to_owned)).collect()
 }
 
-fn concat(a: &Jsonb, b: &Jsonb) -> Jsonb {
-    match (a, b) {
-        (Jsonb::Object(x), Jsonb::Object(y)) => Jsonb::object(x.iter().chain(y).cloned().collect()),
-        _ => {
-            let list = |j: &Jsonb| match j {
-                Jsonb::Array(v) => v.clone(),
-                other => vec![other.clone()],
-            };
-            Jsonb::Array([list(a), list(b)].concat())
-        }
-    }
-}
-
-fn delete_keys(j: &Jsonb, gone: &[String]) -> Result<Jsonb> {
-    Ok(match j {
-        Jsonb::Object(o) => Jsonb::Object(o.iter().filter(|(k, _)| !gone.iter().any(|g| **g == **k)).cloned().collect()),
-        Jsonb::Array(a) => {
-            Jsonb::Array(a.iter().filter(|e| !matches!(e, Jsonb::String(s) if gone.iter().any(|g| **g == **s))).cloned().collect())
-        }
-        _ => return err(SqlState::INVALID_PARAMETER_VALUE, "cannot delete from scalar"),
-    })
-}
-
-fn delete_index(j: &Jsonb, index: i32) -> Result<Jsonb> {
-    match j {
-        Jsonb::Object(_) => err(SqlState::INVALID_PARAMETER_VALUE, "cannot delete from object using integer index"),
-        Jsonb::Array(a) => {
-            let at = if index < 0 { a.len() as i64 + i64::from(index) } else { i64::from(index) };
-            Ok(Jsonb::Array(a.iter().enumerate().filter(|(i, _)| *i as i64 != at).map(|(_, e)| e.clone()).collect()))
-        }
-        _ => err(SqlState::INVALID_PARAMETER_VALUE, "cannot delete from scalar"),
-    }
-}
-
-/// What to do at the end of a path.
-#[derive(Clone, Copy)]
-enum Change<'a> {
-    Delete,
-    /// `jsonb_set`: replace, or create if allowed.
-    Set {
-        value: &'a Jsonb,
-        create: bool,
-    },
-    /// `jsonb_insert`
-    Insert {
-        value: &'a Jsonb,
-        after: bool,
-    },
-}
-
-fn change(j: &Jsonb, path: &[String], depth: usize, what: Change<'_>) -> Result<Jsonb> {
-    let Some(step) = path.get(depth) else { return Ok(j.clone()) };
-    let last = depth + 1 == path.len();
-    match j {
-        Jsonb::Object(o) => {
-            let have = j.get(step);
-            let mut pairs = o.clone();
-            let find = |pairs: &Vec<(Arc<str>, Jsonb)>| pairs.iter().position(|(k, _)| **k == **step);
-            match (have, last, what) {
-                (Some(inner), false, _) => {
-                    let new = change(inner, path, depth + 1, what)?;
-                    if let Some(i) = find(&pairs) {
-                        pairs[i].1 = new;
-                    }
-                }
-                (Some(_), true, Change::Delete) => pairs.retain(|(k, _)| **k != **step),
-                (Some(_), true, Change::Set { value, .. }) => {
-                    if let Some(i) = find(&pairs) {
-                        pairs[i].1 = value.clone();
-                    }
-                }
-                (Some(_), true, Change::Insert { .. }) => {
-                    return Err(invalid("cannot replace existing key").hint("Try using the function jsonb_set to replace key value."));
-                }
-                (None, true, Change::Set { value, create: true } | Change::Insert { value, .. }) => {
-                    pairs.push((Arc::from(step.as_str()), value.clone()));
-                }
-                (None, _, _) => {}
-            }
-            Ok(Jsonb::object(pairs))
-        }
-        Jsonb::Array(a) => {
-            let index: i64 = step.trim().parse::<i32>().map(i64::from).map_err(|_| {
-                SqlError::new(
-                    SqlState::INVALID_TEXT_REPRESENTATION,
-                    format!("path element at position {} is not an integer: \"{step}\"", depth + 1),
-                )
-            })?;
-            let len = a.len() as i64;
-            let at = if index < 0 { index + len } else { index };
-            let mut items = a.clone();
-            let inside = (0..len).contains(&at);
-            match (inside, last, what) {
-                (true, false, _) => items[at as usize] = change(&a[at as usize], path, depth + 1, what)?,
-                (true, true, Change::Delete) => {
-                    items.remove(at as usize);
-                }
-                (true, true, Change::Set { value, .. }) => items[at as usize] = value.clone(),
-                (true, true, Change::Insert { value, after }) => items.insert(at as usize + usize::from(after), value.clone()),
-                (false, true, Change::Set { value, create: true } | Change::Insert { value, .. }) => {
-                    if at < 0 {
-                        items.insert(0, value.clone());
-                    } else {
-                        items.push(value.clone());
-                    }
-                }
-                (false, _, _) => {}
-            }
-            Ok(Jsonb::Array(items))
-        }
-        scalar => Ok(scalar.clone()),
-    }
-}
-
-/// Applies a change from the top, with the errors scalars give.
-fn changed(x: &[Datum], what: Change<'_>, verb: &str) -> Result<Datum> {
+/// The path of a change, with the errors that scalars and NULL steps give.
+fn steps(x: &[Datum], verb: &str) -> Result<Vec<String>> {
     let j = jsonb(&x[0])?;
     if array(&x[1])?.dims.len() > 1 {
         return err(SqlState::ARRAY_SUBSCRIPT_ERROR, "wrong number of array subscripts");
@@ -421,20 +234,10 @@ fn changed(x: &[Datum], what: Change<'_>, verb: &str) -> Result<Datum> {
         }
         steps.push(text(p)?.to_owned());
     }
-    change(j, &steps, 0, what).map(jb)
+    Ok(steps)
 }
 
-fn strip_nulls(j: &Jsonb) -> Jsonb {
-    match j {
-        Jsonb::Object(o) => {
-            Jsonb::Object(o.iter().filter(|(_, v)| !matches!(v, Jsonb::Null)).map(|(k, v)| (k.clone(), strip_nulls(v))).collect())
-        }
-        Jsonb::Array(a) => Jsonb::Array(a.iter().map(strip_nulls).collect()),
-        other => other.clone(),
-    }
-}
-
-/// The same on text: `json_strip_nulls` drops white space too.
+/// `json_strip_nulls`, on text: drops white space too.
 fn strip_nulls_text(v: &str, out: &mut String) {
     if let Some(members) = raw::members(v) {
         out.push('{');

@@ -148,7 +148,7 @@ pub fn interval_sub(a: &Interval, b: &Interval) -> Result<Interval> {
 }
 
 fn checked_i32(x: f64) -> Result<i32> {
-    if x.is_nan() || x >= 2_147_483_648.0 || x < -2_147_483_648.0 { Err(interval::out_of_range()) } else { Ok(x as i32) }
+    if (-2_147_483_648.0..2_147_483_648.0).contains(&x) { Ok(x as i32) } else { Err(interval::out_of_range()) }
 }
 
 /// Rounds away the noise of binary fractions, as PostgreSQL's `TSROUND`.
@@ -296,7 +296,7 @@ pub fn make_time(hour: i32, minute: i32, second: f64) -> Result<i64> {
     if !ok {
         let mut text = String::new();
         crate::types::float::write_f64(&mut text, second, 0);
-        let padded = if second >= 0.0 && second < 10.0 { format!("0{text}") } else { text };
+        let padded = if (0.0..10.0).contains(&second) { format!("0{text}") } else { text };
         return Err(field_range("time", format!("{hour}:{minute:02}:{padded}")));
     }
     Ok(i64::from(hour) * MICROS_PER_HOUR + i64::from(minute) * MICROS_PER_MINUTE + micros as i64)

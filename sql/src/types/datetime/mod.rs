@@ -9,6 +9,7 @@ mod calendar;
 mod decode;
 mod fields;
 mod format;
+mod tokens;
 mod zone;
 
 pub use arith::*;

@@ -153,7 +153,7 @@ impl Parts {
         let has_year_month = self.years != 0 || self.months != 0;
         let has_day_time = self.days != 0 || self.has_time();
         let has_day = self.days != 0;
-        let standard = !(negative && positive) && !(has_year_month && has_day_time);
+        let standard = !(negative && positive || has_year_month && has_day_time);
         if !negative && !positive {
             return out.push('0');
         }

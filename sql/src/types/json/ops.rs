@@ -249,7 +249,7 @@ pub fn to_jsonb(value: &Datum, ty: DataType, io: &Io<'_>) -> Result<Jsonb> {
 fn array_to_jsonb(a: &Array, depth: usize, from: usize, count: usize, io: &Io<'_>) -> Result<Jsonb> {
     let Some((length, _)) = a.dims.get(depth) else { return Ok(Jsonb::Array(vec![])) };
     let length = *length as usize;
-    let step = if length == 0 { 0 } else { count / length };
+    let step = count.checked_div(length).unwrap_or(0);
     let last = depth + 1 == a.dims.len();
     let element = |i: usize| {
         if last { to_jsonb(&a.elements[from + i], a.element, io) } else { array_to_jsonb(a, depth + 1, from + i * step, step, io) }
@@ -298,7 +298,7 @@ fn write_json_array(a: &Array, depth: usize, from: usize, count: usize, io: &Io<
     out.push('[');
     if let Some((length, _)) = a.dims.get(depth) {
         let length = *length as usize;
-        let step = if length == 0 { 0 } else { count / length };
+        let step = count.checked_div(length).unwrap_or(0);
         for i in 0..length {
             if i > 0 {
                 out.push(',');

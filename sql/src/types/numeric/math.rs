@@ -11,7 +11,7 @@ use super::arith::division_by_zero;
 use super::{MAX_DISPLAY_SCALE, MIN_SIG_DIGITS, Numeric, div_round, overflow, pow10};
 use crate::error::{Result, SqlError, SqlState};
 
-const LOG10_E: f64 = 0.434294481903252;
+const LOG10_E: f64 = std::f64::consts::LOG10_E;
 /// Beyond this many digits a result is certainly out of range (PostgreSQL's `NUMERIC_MAX_RESULT_SCALE`).
 const MAX_RESULT_SCALE: f64 = 2000.0;
 

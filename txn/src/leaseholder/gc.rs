@@ -1,0 +1,82 @@
+//! Garbage collection: versions that no read may ask for any more, and records of transactions that nobody needs.
+//!
+//! A background task per node walks the ranges that it holds the lease of, one page at a time. What it removes lies below the horizon (TTL before
+//! now, never above a protected timestamp), where reads are refused, so it needs no latches: removal and reads do not meet.
+//!
+//! Records: a committed one is forgotten by its coordinator once every intent is resolved; if the coordinator died before, it stays, for an intent
+//! of it may be anywhere. An aborted or abandoned one goes an hour after its last change: an intent of it that was overlooked finds no record and
+//! is aborted anyway, and no replay of its requests is under way any more.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use meridian_clock::Timestamp;
+use meridian_storage::mvcc::{self, AttemptId, CollectLimits};
+use meridian_storage::{Batch, Key, Span};
+
+use super::range::RangeState;
+use super::{Leaseholders, span_of};
+use crate::record::{Record, Status};
+
+/// A final or abandoned record is kept this long.
+const RECORDS_KEPT: Duration = Duration::from_secs(3600);
+/// Records removed per proposal.
+const RECORDS_MAX: usize = 1000;
+/// Pause between two pages, so that collection never competes with work.
+const PAGE_PAUSE: Duration = Duration::from_millis(20);
+
+/// A timestamp that something still reads at (a backup, a changefeed); `None` if nothing does.
+pub type Protected = Arc<dyn Fn() -> Option<Timestamp> + Send + Sync>;
+
+impl Leaseholders {
+    /// Collects for ever. `period`: how often each range is walked.
+    pub(crate) async fn collect_garbage(self: Arc<Self>, ttl: Duration, period: Duration, protected: Protected) {
+        loop {
+            tokio::time::sleep(period).await;
+            for state in self.all() {
+                let horizon = mvcc::collection_horizon(self.clock.now().earliest, ttl, protected());
+                if let Err(error) = self.collect_range(&state, horizon).await {
+                    tracing::debug!(range = %state.id, ?error, "garbage collection goes on later");
+                }
+            }
+        }
+    }
+
+    async fn collect_range(&self, state: &Arc<RangeState>, horizon: Timestamp) -> Result<(), crate::request::Refusal> {
+        let mut span = span_of(state);
+        while !span.is_empty() {
+            let Ok(lease) = state.lease_at(Timestamp::ZERO) else { return Ok(()) };
+            let mut batch = Batch::new();
+            let collected = mvcc::collect(self.reader(), &span, horizon, CollectLimits::default(), &mut batch)?;
+            if !batch.is_empty() {
+                self.propose_plain(state, lease, batch).await?;
+            }
+            let Some(resume) = collected.resume else { break };
+            span = Span { start: resume, end: span.end };
+            tokio::time::sleep(PAGE_PAUSE).await;
+        }
+        self.sweep_records(state).await
+    }
+
+    /// Aborted and abandoned records go by age. (Committed ones are forgotten by their coordinator once resolved; one whose coordinator died is kept
+    /// as long as an intent of it might be anywhere.)
+    async fn sweep_records(&self, state: &Arc<RangeState>) -> Result<(), crate::request::Refusal> {
+        let Ok(lease) = state.lease_at(Timestamp::ZERO) else { return Ok(()) };
+        let (now, mut old): (Timestamp, Vec<(Key, AttemptId)>) = (self.clock.now().latest, Vec::new());
+        mvcc::records(self.reader(), &span_of(state), &mut |anchor, attempt, bytes| {
+            let Ok(record) = Record::decode(&bytes) else { return true };
+            if matches!(record.status, Status::Aborted | Status::Pending) && now.since(record.heartbeat) > RECORDS_KEPT {
+                old.push((Key::copy_from_slice(anchor), attempt));
+            }
+            old.len() < RECORDS_MAX
+        })?;
+        if old.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        for (anchor, attempt) in old {
+            mvcc::delete_record(&mut batch, &anchor, attempt);
+        }
+        self.propose_plain(state, lease, batch).await
+    }
+}
