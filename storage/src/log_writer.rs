@@ -139,8 +139,14 @@ impl Drop for GroupGuard {
 impl LogWriter {
     /// Starts the writer of `engine`. Must be called within a tokio runtime.
     pub fn start(engine: Arc<dyn Engine>, tasks: &TaskGroup, mode: LogWriterMode) -> Self {
-        let shared =
-            Arc::new(Shared { engine, mode: mode.clone(), queue: Mutex::default(), work: Condvar::new(), room: Condvar::new(), notify: Notify::new() });
+        let shared = Arc::new(Shared {
+            engine,
+            mode: mode.clone(),
+            queue: Mutex::default(),
+            work: Condvar::new(),
+            room: Condvar::new(),
+            notify: Notify::new(),
+        });
         match mode {
             LogWriterMode::Thread => {
                 let on_thread = shared.clone();

@@ -40,9 +40,31 @@ const PIECE_DEADLINE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum SnapshotMessage {
-    Begin { range: RangeId, to: ReplicaId, term: u64, descriptor: RangeDescriptor },
-    Piece { range: RangeId, to: ReplicaId, number: u64, space: Space, pairs: Vec<(Bytes, Bytes)> },
-    End { range: RangeId, to: ReplicaId, pieces: u64, crc: u32, applied: layout::Applied },
+    Begin {
+        range: RangeId,
+        to: ReplicaId,
+        term: u64,
+        descriptor: RangeDescriptor,
+    },
+    Piece {
+        range: RangeId,
+        to: ReplicaId,
+        number: u64,
+        space: Space,
+        pairs: Vec<(Bytes, Bytes)>,
+    },
+    End {
+        range: RangeId,
+        to: ReplicaId,
+        pieces: u64,
+        crc: u32,
+        applied: layout::Applied,
+    },
+    /// The sender has given up: the replica must not wait for the rest, but hear of its leader again.
+    Abort {
+        range: RangeId,
+        to: ReplicaId,
+    },
 }
 
 /// A snapshot on its way in.
@@ -59,18 +81,25 @@ pub(crate) struct Incoming {
 
 /// A snapshot of which nothing came for this long is given up.
 const ABANDONED: Duration = Duration::from_secs(60);
+/// So soon if its sender has fallen silent altogether: until then the replica hears of no other leader.
+const ORPHANED: Duration = Duration::from_secs(1);
 
 /// Gives up snapshots whose senders have fallen silent, so that others can try.
 pub(crate) fn expire(ctx: &Context) {
     let now = Instant::now();
     let mut dead = Vec::new();
     ctx.incoming.lock().retain(|range, incoming| {
-        let keep = now.saturating_duration_since(incoming.at) < ABANDONED;
+        let patience = if ctx.peers.peer(incoming.from).live() { ABANDONED } else { ORPHANED };
+        let keep = now.saturating_duration_since(incoming.at) < patience;
         if !keep {
             dead.push((*range, incoming.descriptor.span.clone()));
         }
         keep
     });
+    give_up(ctx, dead);
+}
+
+fn give_up(ctx: &Context, dead: Vec<(RangeId, Span)>) {
     for (range, span) in dead {
         let mut batch = Batch::new();
         wipe(&mut batch, range, &Mark { spans: vec![span] });
@@ -117,6 +146,7 @@ pub(crate) fn start_sending(ctx: &Arc<Context>, order: SnapshotOrder, worker: Wo
         };
         if let Err(why) = &sent {
             tracing::info!(%range, to = %order.node, why, "snapshot not delivered");
+            let _ = call(&task_ctx, order.node, &SnapshotMessage::Abort { range, to }).await;
         }
         let _ = worker.internal.send(Internal::SnapshotSent { range, to, ok: sent.is_ok() });
     });
@@ -196,6 +226,7 @@ impl Handler for SnapshotReceiver {
             SnapshotMessage::Begin { range, to, term, descriptor } => self.begin(from, range, to, term, descriptor).await?,
             SnapshotMessage::Piece { range, to, number, space, pairs } => self.piece(from, range, to, number, space, pairs)?,
             SnapshotMessage::End { range, to, pieces, crc, applied } => self.end(from, range, to, pieces, crc, applied)?,
+            SnapshotMessage::Abort { range, to } => self.abort(from, range, to),
         }
         Ok(Bytes::new())
     }
@@ -268,6 +299,14 @@ impl SnapshotReceiver {
             batch.put(space, key, value);
         }
         self.0.engine.apply(&batch).map_err(|e| e.to_string())
+    }
+
+    fn abort(&self, from: NodeId, range: RangeId, to: ReplicaId) {
+        let aborted = {
+            let mut all = self.0.incoming.lock();
+            if all.get(&range).is_some_and(|i| i.from == from && i.replica == to) { all.remove(&range) } else { None }
+        };
+        give_up(&self.0, aborted.into_iter().map(|i| (range, i.descriptor.span)).collect());
     }
 
     fn end(&self, from: NodeId, range: RangeId, to: ReplicaId, pieces: u64, crc: u32, applied: layout::Applied) -> Result<(), String> {

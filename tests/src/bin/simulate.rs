@@ -39,7 +39,9 @@ fn options() -> anyhow::Result<Options> {
             "--log" => options.log = Some(value()?),
             "--trace" => options.trace = true,
             "--verbose" => options.verbose = true,
-            other => anyhow::bail!("unknown option {other}; there are --seeds N --first S --seed S --nodes N --threads T --trace --log FILTER --verbose"),
+            other => anyhow::bail!(
+                "unknown option {other}; there are --seeds N --first S --seed S --nodes N --threads T --trace --log FILTER --verbose"
+            ),
         }
     }
     Ok(options)

@@ -103,7 +103,11 @@ fn inside(record: &Record, records: &[Record], writers: &BTreeMap<VersionId, (&K
                 }
                 if let Some(version) = seen.filter(|v| v.txn() != record.id && !writers.contains_key(v)) {
                     let writer = records.get(version.txn() as usize).map(story).unwrap_or_default();
-                    wrong.push(format!("{} saw {version:?} at {}, which never took effect (written by {writer})", story(record), name(key)));
+                    wrong.push(format!(
+                        "{} saw {version:?} at {}, which never took effect (written by {writer})",
+                        story(record),
+                        name(key)
+                    ));
                 }
                 own.insert(key, *seen);
             }
@@ -346,8 +350,11 @@ mod tests {
         assert_eq!(check(&skewed, &versions).len(), 1);
         let fair = [first.clone(), skew(1, 3, 7, 5, &b, b0, &a), skew(2, 4, 8, 6, &a, VersionId::new(1, 0), &b)];
         assert_eq!(check(&fair, &versions), Vec::<String>::new());
-        let stale = [first.clone(), skew(1, 3, 5, 5, &b, b0, &a), skew(2, 6, 8, 6, &a, a0, &b)];
-        assert!(check(&stale, &versions)[0].contains("answered before"), "{:?}", check(&stale, &versions));
+        let late = record(2, 6, 8, 6, vec![Op::Read(a.clone(), Some(a0))]);
+        let stale = [first.clone(), skew(1, 3, 5, 5, &b, b0, &a), late];
+        let versions_then = BTreeMap::from([(a.clone(), versions[&a].clone()), (b.clone(), vec![(ts(1), b0)])]);
+        let wrong = check(&stale, &versions_then);
+        assert!(wrong.len() == 1 && wrong[0].contains("answered before"), "{wrong:?}");
         let mut lost = fair.clone();
         lost[2].ops.push(Op::Write(key("c"), VersionId::new(2, 1)));
         assert_eq!(check(&lost, &versions).len(), 2, "half there, and acknowledged but lost");

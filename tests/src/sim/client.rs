@@ -71,8 +71,7 @@ impl Client {
     async fn transaction(&self, kv: &Arc<dyn Kv>, script: Script, rng: &mut Rng) -> End {
         let (cluster, kind) = (&self.cluster, script.kind);
         let read_only = kind == Kind::Audit;
-        let mut session =
-            Session::begin(&cluster.history, &cluster.truth(), kv, self.gateway, kind.name(), read_only, self.doing.clone());
+        let mut session = Session::begin(&cluster.history, &cluster.truth(), kv, self.gateway, kind.name(), read_only, self.doing.clone());
         for attempt in 0..ATTEMPTS_MAX {
             let outcome: Result<(), KvError> = match script.run(&mut session).await {
                 Ok(_) => match session.commit().await {

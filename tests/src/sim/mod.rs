@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_clock::Timestamp;
-use meridian_replication::api::RangeHost as _;
+use meridian_replication::api::{RangeDescriptor, RangeHost as _, RangeId};
 use meridian_storage::mvcc;
 use meridian_txn::api::{Kv, KvError};
 use tokio::sync::watch;
@@ -38,6 +38,7 @@ use checker::Versions;
 use client::Client;
 use cluster::Cluster;
 use history::{Outcome, decode};
+use node::Process;
 pub use plan::{Fault, Plan};
 pub use report::{Report, panics, simulated_millis, watch_panics};
 use session::Session;
@@ -47,6 +48,9 @@ use workload::{check_final, key, set_up};
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// After everything healed every client must get on within this.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(30);
+
+/// Tries at comparing the replicas of a range.
+const COMPARISONS: usize = 10;
 
 /// Runs a plan to its end and says what was wrong.
 pub fn run(plan: Plan, keep_trace: bool) -> Report {
@@ -115,7 +119,6 @@ async fn run_phases(cluster: &Arc<Cluster>) -> Result<(), String> {
         let doing: Vec<String> = clients.iter().map(|c| c.doing.lock().clone()).collect();
         return Err(format!("some clients do not stop: {doing:?}"));
     }
-    eventually(RECOVERY_LIMIT, "the whole key space is served", || cluster.served().map(|_| ())).await?;
     check_end(cluster).await
 }
 
@@ -129,6 +132,12 @@ async fn eventually(limit: Duration, what: &str, check: impl Fn() -> Result<(), 
             Err(_) => sleep(Duration::from_millis(20)).await,
         }
     }
+}
+
+/// The ranges and who serves them, once everything is served: a lease that is just being moved is served by nobody.
+async fn all_served(cluster: &Arc<Cluster>) -> Result<Vec<(Arc<RangeDescriptor>, Arc<Process>)>, String> {
+    eventually(RECOVERY_LIMIT, "the whole key space is served", || cluster.served().map(|_| ())).await?;
+    cluster.served()
 }
 
 async fn come_up(cluster: &Arc<Cluster>) -> Result<(), String> {
@@ -154,7 +163,7 @@ async fn come_up(cluster: &Arc<Cluster>) -> Result<(), String> {
 /// Reads everything through a gateway, then looks at the replicas themselves.
 async fn check_end(cluster: &Arc<Cluster>) -> Result<(), String> {
     let rows = final_rows(cluster).await?;
-    let versions = versions(cluster)?;
+    let versions = versions(cluster, &all_served(cluster).await?)?;
     let order = |key: &meridian_storage::Key| versions.get(key).map(|list| list.iter().map(|(_, v)| *v).collect()).unwrap_or_default();
     for what in check_final(&rows, cluster.plan.keys, order) {
         cluster.wrong(what);
@@ -162,16 +171,29 @@ async fn check_end(cluster: &Arc<Cluster>) -> Result<(), String> {
     for what in checker::check(&cluster.history.records(), &versions) {
         cluster.wrong(what);
     }
-    for (range, process) in cluster.served()? {
-        match process.store.check_replicas(range.id).await {
-            Ok(report) if !report.differing.is_empty() => cluster.wrong(format!("replicas differ: {report:?}")),
-            Ok(report) if !report.missing.is_empty() => cluster.wrong(format!("replicas do not answer: {report:?}")),
-            Ok(_) => {}
-            // The lease moved since: as good a replica is checked by other runs.
-            Err(error) => tracing::info!(range = %range.id, %error, "the replicas could not be compared"),
-        }
+    for (range, _) in all_served(cluster).await? {
+        compare_replicas(cluster, range.id).await?;
     }
     Ok(())
+}
+
+/// All replicas of a range must be equal, and answer.
+async fn compare_replicas(cluster: &Arc<Cluster>, range: RangeId) -> Result<(), String> {
+    let mut last = String::new();
+    for _ in 0..COMPARISONS {
+        let served = all_served(cluster).await?;
+        // Merged or not, the range is somebody's or no more.
+        let Some((_, process)) = served.into_iter().find(|(r, _)| r.id == range) else { return Ok(()) };
+        match process.store.check_replicas(range).await {
+            Ok(report) if !report.differing.is_empty() => return Err(format!("replicas differ: {report:?}")),
+            Ok(report) if report.missing.is_empty() => return Ok(()),
+            // A replica that got the entry inside a snapshot does not answer; and leases move.
+            Ok(report) => last = format!("{report:?}"),
+            Err(error) => last = error.to_string(),
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    Err(format!("the replicas of {range} could not be compared in {COMPARISONS} tries: {last}"))
 }
 
 async fn final_rows(cluster: &Arc<Cluster>) -> Result<Vec<(meridian_storage::Key, bytes::Bytes)>, String> {
@@ -198,7 +220,7 @@ async fn final_rows(cluster: &Arc<Cluster>) -> Result<Vec<(meridian_storage::Key
 }
 
 /// Every version of every key, from the replicas that hold the leases.
-fn versions(cluster: &Cluster) -> Result<Versions, String> {
+fn versions(cluster: &Cluster, served: &[(Arc<RangeDescriptor>, Arc<Process>)]) -> Result<Versions, String> {
     let mut keys: BTreeMap<meridian_storage::Key, ()> = BTreeMap::new();
     for record in cluster.history.records() {
         for op in &record.ops {
@@ -206,7 +228,6 @@ fn versions(cluster: &Cluster) -> Result<Versions, String> {
             keys.insert(key.clone(), ());
         }
     }
-    let served = cluster.served()?;
     let mut versions = Versions::new();
     for key in keys.into_keys() {
         let holder = served.iter().find(|(range, _)| range.span.contains(&key)).map(|(_, process)| process);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use meridian_clock::{Entropy, Rng};
 use meridian_replication::api::{NodeId, RangeAdmin as _};
-use meridian_storage::memory::{DiskOp, FaultHook};
 use meridian_storage::engine::StorageError;
+use meridian_storage::memory::{DiskOp, FaultHook};
 use rand::Rng as _;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use tokio::task::JoinSet;

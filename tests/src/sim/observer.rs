@@ -56,7 +56,8 @@ impl LeaseObserver {
             if new {
                 self.leases_seen += 1;
                 let earlier = terms.range(..lease.term).map(|(term, seen)| (seen.end, *term)).max();
-                if let Some((end, term)) = earlier.filter(|(end, _)| *end > lease.low_water && !self.handed.contains(&(*range, lease.term))) {
+                if let Some((end, term)) = earlier.filter(|(end, _)| *end > lease.low_water && !self.handed.contains(&(*range, lease.term)))
+                {
                     self.wrong.push(format!(
                         "L2: {range}: the lease of {} at {holder} starts at {}, but that of {term} reached to {end}",
                         lease.term, lease.low_water

@@ -64,15 +64,7 @@ pub struct Report {
 
 impl Report {
     pub(super) fn failed(plan: Plan, what: String) -> Self {
-        Report {
-            plan,
-            wrong: vec![what],
-            simulated: Duration::ZERO,
-            attempts: (0, 0, 0),
-            leases: 0,
-            trace_hash: 0,
-            trace: Vec::new(),
-        }
+        Report { plan, wrong: vec![what], simulated: Duration::ZERO, attempts: (0, 0, 0), leases: 0, trace_hash: 0, trace: Vec::new() }
     }
 
     pub(super) fn of(cluster: &Cluster) -> Self {
