@@ -9,6 +9,9 @@
 //!   system         pg_catalog and information_schema as virtual tables over a snapshot
 //! ```
 
+pub mod ddl;
 pub mod descriptor;
 pub mod keys;
 pub mod snapshot;
+pub mod store;
+pub mod system;

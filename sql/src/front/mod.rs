@@ -23,6 +23,7 @@ pub mod source;
 pub mod statement;
 mod tokens;
 
+pub use leading::quote_identifier;
 pub use source::Source;
 pub use statement::*;
 

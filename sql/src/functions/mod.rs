@@ -15,7 +15,7 @@ mod format;
 mod golden;
 mod integer;
 mod json;
-mod like;
+pub mod like;
 mod numeric;
 pub mod order;
 mod regexp;
@@ -94,7 +94,8 @@ pub trait CatalogLookup: Send + Sync {
     fn role_oid(&self, name: &str) -> Option<u32>;
     /// Name of a role.
     fn role_name(&self, oid: u32) -> Option<String>;
-    /// A definition text: `pg_get_indexdef`, `pg_get_constraintdef`, `pg_get_viewdef`, `pg_get_expr`, …; `what` is the function's name. `column`: `pg_get_indexdef`'s second argument.
+    /// A definition text: `pg_get_indexdef`, `pg_get_constraintdef`, `pg_get_viewdef`, `pg_get_expr`, …; `what` is the function's name,
+    /// with `_ext` for the pretty form. `column`: `pg_get_indexdef`'s second argument.
     fn definition(&self, what: &str, oid: u32, column: i32) -> Option<String>;
     /// Anything else asked by name, e.g. `obj_description`, `pg_table_is_visible`, `pg_relation_size`: arguments as datums.
     fn system_function(&self, name: &str, args: &[Datum]) -> Option<Result<Datum>>;

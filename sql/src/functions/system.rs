@@ -24,13 +24,24 @@ fn ask(ctx: &EvalContext<'_>, name: &str, x: &[Datum]) -> Result<Datum> {
     ctx.catalog.system_function(name, x).unwrap_or_else(|| Err(SqlError::unsupported(format!("function {name}"))))
 }
 
-/// A definition text, NULL for an unknown object.
+/// A definition text, NULL for an unknown object. A last argument of `true` asks for the pretty form, which the catalog knows by PostgreSQL's
+/// own name for it: with `_ext`.
 fn definition(ctx: &EvalContext<'_>, what: &str, x: &[Datum]) -> Result<Datum> {
     let column = match (what, x.get(1)) {
         ("pg_get_indexdef", Some(d)) => i4(d)?,
         _ => 0,
     };
-    Ok(ctx.catalog.definition(what, oid(&x[0])?, column).map_or(Datum::Null, txt))
+    let object = match &x[0] {
+        // `pg_get_viewdef` also takes a name.
+        Datum::Text(name) => match ctx.catalog.relation_oid(name, &ctx.session.search_path) {
+            Some(found) => found,
+            None => return err(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist")),
+        },
+        other => oid(other)?,
+    };
+    let pretty = matches!(x.last(), Some(Datum::Bool(true)));
+    let what = if pretty { format!("{what}_ext") } else { what.to_owned() };
+    Ok(ctx.catalog.definition(&what, object, column).map_or(Datum::Null, txt))
 }
 
 /// A cast under its function name.
@@ -156,6 +167,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         b[8] = b[8] & 0x3f | 0x80;
         Ok(Datum::Uuid(std::sync::Arc::new(b)))
     }),
+    s("pg_get_viewdef_name", |c, x| definition(c, "pg_get_viewdef", x)),
+    s("pg_get_viewdef_name_ext", |c, x| definition(c, "pg_get_viewdef", x)),
     s("pg_get_viewdef", |c, x| definition(c, "pg_get_viewdef", x)),
     s("pg_get_viewdef_ext", |c, x| definition(c, "pg_get_viewdef", x)),
     s("pg_get_viewdef_wrap", |c, x| definition(c, "pg_get_viewdef", x)),

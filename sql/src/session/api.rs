@@ -6,8 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::error::{Result, SqlError};
-use crate::functions::SessionView;
-use crate::types::{DataType, Datum};
+use crate::types::{DataType, Datum, Io};
 
 /// A column of a result, as RowDescription shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +41,9 @@ pub trait ResultSink: Send {
     /// A result begins (simple protocol: RowDescription; extended: nothing is sent).
     async fn begin(&mut self, fields: &Arc<[Field]>) -> Result<()>;
     /// Rows, flattened: `datums.len()` is a multiple of the number of fields.
-    async fn rows(&mut self, datums: &[Datum], view: &SessionView) -> Result<()>;
+    async fn rows(&mut self, datums: &[Datum], io: Io<'_>) -> Result<()>;
+    /// `count` rows of no columns (`SELECT FROM t`).
+    async fn empty_rows(&mut self, count: usize) -> Result<()>;
     /// CommandComplete with this tag.
     async fn complete(&mut self, tag: &str) -> Result<()>;
     /// EmptyQueryResponse.
@@ -61,8 +62,11 @@ pub trait ResultSink: Send {
     async fn copy_in(&mut self, binary: bool, columns: usize) -> Result<()>;
     /// The next CopyData body; `None` at CopyDone.
     async fn copy_next(&mut self) -> Result<Option<Bytes>>;
-    /// Whether rows have already gone out in this statement: then it cannot be retried inside the server.
-    fn rows_sent(&self) -> bool;
+    /// Remembers this point in the output: a statement begins.
+    fn mark(&mut self);
+    /// Takes back everything given since the mark, so that the statement can be run again inside the server. `false` if some of it has gone
+    /// out already.
+    fn rewind(&mut self) -> bool;
 }
 
 /// How an Execute ended.

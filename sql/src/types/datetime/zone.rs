@@ -84,6 +84,11 @@ const ABBREVIATIONS: &[(&str, i32)] = &[
     ("uyt", -10800),
 ];
 
+/// Every abbreviation, in lower case, with its offset in seconds east.
+pub fn abbreviations() -> &'static [(&'static str, i32)] {
+    ABBREVIATIONS
+}
+
 /// An abbreviation's offset in seconds east.
 pub(super) fn abbreviation(word: &str) -> Option<i32> {
     ABBREVIATIONS.iter().find(|(name, _)| *name == word).map(|(_, offset)| *offset)

@@ -1,0 +1,202 @@
+//! One client's message loop.
+//!
+//! Messages are handled in order of arrival; output is flushed when a Sync, Flush or simple query has been answered and no
+//! further message is waiting in the input buffer, so that a pipelining client costs one write per batch. After an error in the
+//! extended protocol everything up to Sync is skipped, as the protocol demands.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use meridian_sql::error::{Result, SqlError, SqlState};
+use meridian_sql::session::Session;
+use meridian_sql::session::api::{Executed, TransactionStatus};
+use tokio::sync::watch;
+
+use super::backend;
+use super::frontend::{Frontend, Target, decode};
+use super::io::ClientIo;
+use super::sink::WireSink;
+
+/// Why a connection ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum End {
+    /// Terminate, or the socket closed.
+    Client,
+    /// The node is draining.
+    Drained,
+    /// An error that the connection does not survive.
+    Fatal,
+}
+
+/// Serves an authenticated session until it ends.
+pub async fn serve(io: &mut ClientIo, session: &mut Session, mut drain: watch::Receiver<bool>) -> End {
+    backend::ready(&mut io.output, session.status());
+    if io.flush().await.is_err() {
+        return End::Client;
+    }
+    let mut skipping = false;
+    loop {
+        let message = match next_message(io, session, &mut drain).await {
+            Ok(Next::Message(tag, body)) => decode(tag, body),
+            Ok(Next::End(end)) => return end,
+            Err(error) => return fatal(io, &error).await,
+        };
+        let outcome = match message {
+            Ok(Frontend::Terminate) => return End::Client,
+            Ok(Frontend::Query(sql)) => {
+                skipping = false;
+                let outcome = session.simple_query(&sql, &mut WireSink::new(io, false)).await;
+                finish(io, session, outcome).await
+            }
+            Ok(Frontend::Sync) => {
+                skipping = false;
+                let outcome = session.sync(&mut WireSink::new(io, true)).await;
+                finish(io, session, outcome).await
+            }
+            Ok(_) if skipping => Ok(()),
+            Ok(Frontend::Flush) => io.flush().await,
+            Ok(message) => match extended(io, session, message).await {
+                Ok(()) => Ok(()),
+                Err(error) => {
+                    skipping = true;
+                    session.extended_failed().await;
+                    report(io, &error)
+                }
+            },
+            // The frame was cut correctly, so the stream is still in step: an error like any other, until Sync.
+            Err(error) => {
+                skipping = tag_is_extended(&error);
+                let result = report(io, &error);
+                if !skipping { finish_ready(io, session).await } else { result }
+            }
+        };
+        if let Err(error) = outcome {
+            return if error.code == SqlState::CONNECTION_FAILURE { End::Client } else { fatal(io, &error).await };
+        }
+    }
+}
+
+/// After a body that does not decode the client is told, and everything up to its next Sync is skipped.
+fn tag_is_extended(error: &SqlError) -> bool {
+    error.code != SqlState::CHARACTER_NOT_IN_REPERTOIRE
+}
+
+enum Next {
+    Message(u8, bytes::Bytes),
+    End(End),
+}
+
+async fn next_message(io: &mut ClientIo, session: &mut Session, drain: &mut watch::Receiver<bool>) -> Result<Next> {
+    if let Some((tag, body)) = io.buffered_message()? {
+        return Ok(Next::Message(tag, body));
+    }
+    io.flush_if_large().await?;
+    let idle_limit: Option<Duration> = session.idle_timeout();
+    let deadline = async {
+        match idle_limit {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    // A session inside a transaction may finish it while the node drains.
+    let idle = session.status() == TransactionStatus::Idle;
+    let leaving = async move {
+        if idle {
+            let _ = drain.wait_for(|d| *d).await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        message = io.message() => match message? {
+            Some((tag, body)) => Ok(Next::Message(tag, body)),
+            None => Ok(Next::End(End::Client)),
+        },
+        () = leaving => {
+            let goodbye = SqlError::new(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command");
+            backend::error(&mut io.output, "FATAL", &goodbye);
+            io.close().await;
+            Ok(Next::End(End::Drained))
+        }
+        () = deadline => Err(session.idle_timeout_error()),
+    }
+}
+
+async fn extended(io: &mut ClientIo, session: &mut Session, message: Frontend) -> Result<()> {
+    match message {
+        Frontend::Parse { name, sql, types } => {
+            session.parse(&name, &sql, &types).await?;
+            backend::bare(&mut io.output, backend::PARSE_COMPLETE);
+        }
+        Frontend::Bind { portal, statement, formats, values, result_formats } => {
+            session.bind(&portal, &statement, &formats, &values, &result_formats).await?;
+            backend::bare(&mut io.output, backend::BIND_COMPLETE);
+        }
+        Frontend::Describe(Target::Statement(name)) => {
+            let description = session.describe_statement(&name).await?;
+            backend::parameters(&mut io.output, &description.parameters);
+            describe(io, description.fields.as_ref());
+        }
+        Frontend::Describe(Target::Portal(name)) => {
+            let fields = session.describe_portal(&name)?;
+            describe(io, fields.as_ref());
+        }
+        Frontend::Execute { portal, max_rows } => {
+            // With Sync already here the statement is the whole transaction: it commits, and may be retried, before its answer is final.
+            let last = io.sync_is_next();
+            let mut sink = WireSink::new(io, true);
+            if session.execute(&portal, max_rows, last, &mut sink).await? == Executed::Suspended {
+                backend::bare(&mut io.output, backend::PORTAL_SUSPENDED);
+            }
+        }
+        Frontend::Close(target) => {
+            match target {
+                Target::Statement(name) => session.close_statement(&name),
+                Target::Portal(name) => session.close_portal(&name),
+            }
+            backend::bare(&mut io.output, backend::CLOSE_COMPLETE);
+        }
+        // Left over from a COPY that failed: the client did not know yet.
+        Frontend::CopyData(_) | Frontend::CopyDone | Frontend::CopyFail(_) => {}
+        Frontend::Password(_) | Frontend::Query(_) | Frontend::Sync | Frontend::Flush | Frontend::Terminate => {
+            return Err(super::frontend::violation("unexpected message"));
+        }
+    }
+    Ok(())
+}
+
+fn describe(io: &mut ClientIo, fields: Option<&Arc<[meridian_sql::session::api::Field]>>) {
+    match fields {
+        Some(fields) => backend::row_description(&mut io.output, fields),
+        None => backend::bare(&mut io.output, backend::NO_DATA),
+    }
+}
+
+/// Ends a simple query or a Sync: error if there was one, ReadyForQuery, flush.
+async fn finish(io: &mut ClientIo, session: &mut Session, outcome: Result<()>) -> Result<()> {
+    if let Err(error) = outcome {
+        report(io, &error)?;
+    }
+    finish_ready(io, session).await
+}
+
+async fn finish_ready(io: &mut ClientIo, session: &mut Session) -> Result<()> {
+    backend::ready(&mut io.output, session.status());
+    io.flush().await
+}
+
+/// Tells the client, unless the client is what was lost.
+fn report(io: &mut ClientIo, error: &SqlError) -> Result<()> {
+    if matches!(error.code, SqlState::CONNECTION_FAILURE | SqlState::ADMIN_SHUTDOWN) {
+        return Err(error.clone());
+    }
+    backend::error(&mut io.output, "ERROR", error);
+    Ok(())
+}
+
+async fn fatal(io: &mut ClientIo, error: &SqlError) -> End {
+    backend::error(&mut io.output, "FATAL", error);
+    io.close().await;
+    End::Fatal
+}

@@ -1,0 +1,237 @@
+//! COPY FROM STDIN and COPY TO STDOUT.
+
+use std::sync::Arc;
+
+use sqlparser::ast;
+
+use super::Session;
+use super::api::ResultSink;
+use super::copy_format::{Reader, Record, Style};
+use super::run::Commit;
+use crate::catalog::descriptor::{ColumnDescriptor, RelationDescriptor};
+use crate::error::{Result, SqlError, SqlState};
+use crate::exec::copy::CopyWriter;
+use crate::exec::spill::DEFAULT_SPILL_BYTES;
+use crate::exec::subquery::eval_suspending;
+use crate::exec::{MemoryBudget, SpillArea};
+use crate::front::{Copy, CopyEnd, CopySource};
+use crate::plan::expr::Expr;
+use crate::types::{Datum, Io, parse_text, write_text};
+
+/// CopyData messages are about this long.
+const COPY_OUT_BYTES: usize = 64 * 1024;
+
+impl Session {
+    pub(super) async fn copy(&mut self, copy: &Copy, commit: Commit, sink: &mut dyn ResultSink) -> Result<()> {
+        match &copy.end {
+            CopyEnd::Client => {}
+            CopyEnd::File(_) => return Err(SqlError::unsupported("COPY to or from a file on the server").hint("Use \\copy of psql.")),
+            CopyEnd::Program(_) => return Err(SqlError::unsupported("COPY PROGRAM")),
+        }
+        let style = Style::new(&copy.options)?;
+        let rows = match (&copy.source, copy.from) {
+            (CopySource::Table(name, columns), true) => {
+                if copy.filter.is_some() {
+                    return Err(SqlError::unsupported("COPY FROM … WHERE"));
+                }
+                self.copy_from(name, columns, style, sink).await?
+            }
+            (CopySource::Query(_), true) => return Err(SqlError::new(SqlState::SYNTAX_ERROR, "COPY FROM needs a table")),
+            (source, false) => self.copy_to(source, &style, sink).await?,
+        };
+        if commit == Commit::WithStatement {
+            self.commit().await?;
+        }
+        sink.complete(&format!("COPY {rows}")).await
+    }
+
+    async fn copy_to(&mut self, source: &CopySource, style: &Style, sink: &mut dyn ResultSink) -> Result<u64> {
+        let planned = match source {
+            CopySource::Query(query) => self.plan(query, &[], false).await?,
+            CopySource::Table(name, columns) => {
+                let relation = self.relation(name).await?;
+                let catalog = self.catalog().await?;
+                let list = if columns.is_empty() { "*".into() } else { columns.iter().map(|c| quoted(c)).collect::<Vec<_>>().join(", ") };
+                let sql = format!("SELECT {list} FROM {}", self.qualified_name(&catalog, &relation));
+                let parsed = crate::front::parse_one(&sql)?.ok_or_else(|| SqlError::internal("an empty COPY query"))?;
+                self.plan(&parsed, &[], false).await?
+            }
+        };
+        let Some(fields) = planned.fields.clone() else {
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "COPY query must have a RETURNING clause"));
+        };
+        sink.copy_out(false, fields.len()).await?;
+        self.transaction().kv.begin_statement();
+        let mut running = self.running(&planned.prepared.plan, false);
+        let params: Arc<[Datum]> = Arc::from([]);
+        let mut out = vec![];
+        if style.header {
+            let names: Vec<Option<&str>> = fields.iter().map(|f| Some(f.name.as_str())).collect();
+            style.write(&names, &mut out);
+        }
+        let mut rows = 0;
+        while let Some(batch) = self.next_batch(&mut running, params.clone(), Commit::Later).await? {
+            if let Some(txn) = &mut self.txn {
+                self.cancel.run(txn.kv.wait_reply()).await?;
+            }
+            rows += batch.len as u64;
+            let catalog = self.catalog().await?;
+            let lookup = self.lookup(&catalog);
+            let io = Io { session: &self.env.view, now: None, catalog: Some(&*lookup) };
+            let mut texts = vec![String::new(); fields.len()];
+            for row in batch.rows() {
+                for ((text, datum), field) in texts.iter_mut().zip(row).zip(fields.iter()) {
+                    text.clear();
+                    write_text(datum, field.ty, io, text);
+                }
+                let values: Vec<Option<&str>> =
+                    texts.iter().zip(row).map(|(t, d)| (!matches!(d, Datum::Null)).then_some(t.as_str())).collect();
+                style.write(&values, &mut out);
+            }
+            if out.len() >= COPY_OUT_BYTES {
+                sink.copy_data(std::mem::take(&mut out).into()).await?;
+            }
+        }
+        if !out.is_empty() {
+            sink.copy_data(out.into()).await?;
+        }
+        sink.copy_done().await?;
+        Ok(rows)
+    }
+
+    async fn copy_from(&mut self, name: &ast::ObjectName, columns: &[String], style: Style, sink: &mut dyn ResultSink) -> Result<u64> {
+        let relation = self.relation(name).await?;
+        if self.transaction().read_only {
+            return Err(SqlError::new(SqlState::READ_ONLY_SQL_TRANSACTION, "cannot execute COPY FROM in a read-only transaction"));
+        }
+        let target = Target::new(&relation, columns)?;
+        sink.copy_in(false, target.given.len()).await?;
+        self.transaction().kv.begin_statement();
+        let expressions = {
+            let catalog = self.catalog().await?;
+            self.table_expressions(&catalog)
+        };
+        let checks = expressions.row_checks(&relation)?;
+        let mut defaults = vec![];
+        for column in target.columns {
+            let given = target.given.iter().any(|at| target.columns[*at].id == column.id) || column.generated.is_some();
+            defaults.push(if given { None } else { Some(expressions.column_default(&relation, column.id)?) });
+        }
+        let mut writer = CopyWriter::new(&relation, checks)?;
+        let mut reader = Reader::new(style.clone());
+        let mut header = style.header;
+        loop {
+            let chunk = sink.copy_next().await?;
+            if let Some(chunk) = &chunk {
+                reader.feed(chunk)?;
+            }
+            let last = chunk.is_none();
+            let memory = MemoryBudget::new(self.env.settings.work_mem_bytes());
+            let spill = SpillArea::new(self.db.spill_dir.clone(), DEFAULT_SPILL_BYTES);
+            let view = self.env.view.clone();
+            let mut cx = self.exec_context(Arc::from([]), Commit::Later, memory, spill).await?;
+            while let Some(record) = reader.next(last)? {
+                if std::mem::take(&mut header) {
+                    if style.header_match {
+                        target.check_header(&record)?;
+                    }
+                    continue;
+                }
+                let lookup = cx.lookup.clone();
+                let io = Io { session: &view, now: Some(cx.transaction_micros), catalog: Some(&*lookup) };
+                let mut row = target.row(record, io, reader.line)?;
+                for (at, default) in defaults.iter().enumerate() {
+                    if let Some(default) = default {
+                        row[at] = default_value(default, &mut cx).await?;
+                    }
+                }
+                writer.push(row, &mut cx).await?;
+            }
+            if last {
+                return writer.finish(&mut cx).await;
+            }
+        }
+    }
+}
+
+async fn default_value(default: &Expr, cx: &mut crate::exec::ExecContext<'_>) -> Result<Datum> {
+    match default {
+        Expr::Const { value, .. } => Ok(value.clone()),
+        other => eval_suspending(other, &[], cx).await,
+    }
+}
+
+/// Which columns a COPY FROM gives.
+struct Target<'r> {
+    relation: &'r RelationDescriptor,
+    columns: &'r [ColumnDescriptor],
+    /// Positions in `columns`, in the order of the input's fields.
+    given: Vec<usize>,
+}
+
+impl<'r> Target<'r> {
+    fn new(relation: &'r RelationDescriptor, names: &[String]) -> Result<Self> {
+        let Some(table) = relation.table() else {
+            let message = format!("cannot copy to \"{}\": it is not a table", relation.name);
+            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
+        };
+        let columns = &table.columns;
+        if names.is_empty() {
+            let given = columns.iter().enumerate().filter(|(_, c)| !c.hidden && c.generated.is_none()).map(|(at, _)| at).collect();
+            return Ok(Target { relation, columns, given });
+        }
+        let mut given = vec![];
+        for name in names {
+            let at = columns.iter().position(|c| c.name == *name && !c.hidden).ok_or_else(|| {
+                let message = format!("column \"{name}\" of relation \"{}\" does not exist", relation.name);
+                SqlError::new(SqlState::UNDEFINED_COLUMN, message)
+            })?;
+            if columns[at].generated.is_some() {
+                let message = format!("column \"{name}\" is a generated column");
+                return Err(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, message).detail("Generated columns cannot be used in COPY."));
+            }
+            if given.contains(&at) {
+                return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, format!("column \"{name}\" specified more than once")));
+            }
+            given.push(at);
+        }
+        Ok(Target { relation, columns, given })
+    }
+
+    fn check_header(&self, record: &Record) -> Result<()> {
+        for (at, field) in self.given.iter().zip(record) {
+            if field.as_deref() != Some(&self.columns[*at].name) {
+                let message = format!("column name mismatch in header line: got \"{}\"", field.as_deref().unwrap_or(""));
+                return Err(SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, message));
+            }
+        }
+        Ok(())
+    }
+
+    fn row(&self, record: Record, io: Io<'_>, line: u64) -> Result<Vec<Datum>> {
+        let context = |mut error: SqlError, column: Option<&str>| {
+            let place = column.map(|c| format!(", column {c}")).unwrap_or_default();
+            error.more.get_or_insert_default().context = Some(format!("COPY {}, line {line}{place}", self.relation.name));
+            error
+        };
+        if record.len() > self.given.len() {
+            return Err(context(SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, "extra data after last expected column"), None));
+        }
+        if let Some(missing) = self.given.get(record.len()) {
+            let message = format!("missing data for column \"{}\"", self.columns[*missing].name);
+            return Err(context(SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, message), None));
+        }
+        let mut row = vec![Datum::Null; self.columns.len()];
+        for (at, field) in self.given.iter().zip(record) {
+            let column = &self.columns[*at];
+            if let Some(text) = field {
+                row[*at] = parse_text(column.ty, column.typmod, &text, io).map_err(|e| context(e, Some(&column.name)))?;
+            }
+        }
+        Ok(row)
+    }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
