@@ -9,7 +9,10 @@
 //! Raft decides that a follower needs one and is told how it went; its own snapshot message never travels. The position sent is that of the
 //! view, which is at or after the one Raft asked for.
 //!
-//! **A crash in the middle** leaves the mark: at start the span is wiped, and the replica is empty until the next snapshot. Losing what the
+//! **A sender that gives up** says so ([`SnapshotMessage::Abort`]), and one that has fallen silent is given up: the replica is then empty, forgets its log, and
+//! asks its leader for another snapshot (the leader would otherwise never go below what it knows the replica to have had).
+//!
+//! **A crash in the middle** leaves the mark: at start the span is wiped, and the replica is empty until the next snapshot, in the same way. Losing what the
 //! replica had acknowledged is harmless: the snapshot's position is committed without it (the leader knows it to be behind), so every quorum has a
 //! member that refuses to elect anybody who lacks that. Its hard state (term and vote) stays in the log space throughout. Promises that bound it
 //! are lost with the object that held them, so it holds still for a full promise afterwards.
