@@ -25,9 +25,8 @@ pub fn rows(cx: &Cx<'_>, table: &str) -> Option<Vec<Row>> {
         "pg_indexes" => pg_indexes(cx),
         "pg_rewrite" => {
             // The rule that makes a view a view; its OID is the view's.
-            let rule = |(r, v): (&RelationDescriptor, &ViewDescriptor)| {
-                row![r.id, "_RETURN", r.id, '1', 'O', true, "<>", view_definition(v)]
-            };
+            let rule =
+                |(r, v): (&RelationDescriptor, &ViewDescriptor)| row![r.id, "_RETURN", r.id, '1', 'O', true, "<>", view_definition(v)];
             cx.view.views().map(rule).collect()
         }
         _ => return None,
@@ -283,4 +282,3 @@ fn pg_indexes(cx: &Cx<'_>) -> Vec<Row> {
     }
     out
 }
-

@@ -348,7 +348,8 @@ fn registry_in(which: &str, text: &str) -> Option<Result<Datum>> {
     let name = name.strip_prefix("pg_catalog.").unwrap_or(name);
     let types = args.map(|args| {
         let args = args.trim_end().trim_end_matches(')').trim();
-        let each = |t: &str| if t.trim().eq_ignore_ascii_case("none") { Some(DataType(0)) } else { DataType::from_name(&t.trim().to_lowercase()) };
+        let each =
+            |t: &str| if t.trim().eq_ignore_ascii_case("none") { Some(DataType(0)) } else { DataType::from_name(&t.trim().to_lowercase()) };
         if args.is_empty() { Some(vec![]) } else { args.split(',').map(each).collect::<Option<Vec<_>>>() }
     });
     let types = match types {
@@ -361,7 +362,10 @@ fn registry_in(which: &str, text: &str) -> Option<Result<Datum>> {
         operators_named(name).iter().filter(|o| types.as_ref().is_none_or(|t| operands(o) == *t)).map(|o| o.oid).collect()
     } else {
         let name = super::view::split_name(name)?.pop()?;
-        fixed::procs_named(&name).into_iter().filter(|oid| types.as_ref().is_none_or(|t| proc_arguments(*oid).as_ref() == Some(t))).collect()
+        fixed::procs_named(&name)
+            .into_iter()
+            .filter(|oid| types.as_ref().is_none_or(|t| proc_arguments(*oid).as_ref() == Some(t)))
+            .collect()
     };
     let what = if which.starts_with("regoper") { "operator" } else { "function" };
     match found.as_slice() {

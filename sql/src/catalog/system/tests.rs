@@ -136,7 +136,9 @@ fn dump(table: &str, skip: &[&str]) -> String {
     for row in rows(table) {
         let other_schema = schema.is_some_and(|at| row[at].as_str() != Some("public"));
         // `public` has the OID 2200; user objects are above 16384.
-        let system = namespace.is_some_and(|at| row[at].as_oid().is_some_and(|oid| oid < PUBLIC_SCHEMA_OID || (oid > PUBLIC_SCHEMA_OID && oid < FIRST_USER_OID)));
+        let system = namespace.is_some_and(|at| {
+            row[at].as_oid().is_some_and(|oid| oid < PUBLIC_SCHEMA_OID || (oid > PUBLIC_SCHEMA_OID && oid < FIRST_USER_OID))
+        });
         if other_schema || system {
             continue;
         }
@@ -261,11 +263,12 @@ fn hidden_columns_and_indexes_are_not_shown() {
     }
 }
 
-
 #[test]
 fn tmp_missing() {
     let names: Vec<String> = std::fs::read_to_string("/tmp/pgsys/fn.txt").unwrap().split_whitespace().map(str::to_owned).collect();
     for n in names {
-        if crate::functions::functions_named(&n).is_empty() { println!("MISSING {n} known={}", crate::functions::is_known_unsupported(&n, &[])); }
+        if crate::functions::functions_named(&n).is_empty() {
+            println!("MISSING {n} known={}", crate::functions::is_known_unsupported(&n, &[]));
+        }
     }
 }
