@@ -163,8 +163,9 @@ impl Reader {
             self.ended = true;
             return Ok(None);
         }
-        let text = std::str::from_utf8(line)
-            .map_err(|_| SqlError::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, "invalid byte sequence for encoding \"UTF8\""))?;
+        let text = std::str::from_utf8(line).map_err(|_| {
+            SqlError::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, "invalid byte sequence for encoding \"UTF8\"")
+        })?;
         if self.style.csv { self.csv_fields(text).map(Some) } else { self.text_fields(text).map(Some) }
     }
 

@@ -344,9 +344,7 @@ fn explain(error: SqlError, catalog: &CatalogSnapshot) -> SqlError {
         Some(KvError::Retry { reason, key, .. }) => {
             let mut out = SqlError::new(SqlState::SERIALIZATION_FAILURE, "could not serialize access due to concurrent update");
             out = match named(key) {
-                Some(found) => out
-                    .detail(format!("{reason}: key {} of index \"{}\"", found.text, found.index.name))
-                    .table("", found.relation.name.clone()),
+                Some(found) => out.detail(format!("{reason}: key {} of index \"{}\"", found.text, found.index.name)).table("", found.relation.name.clone()),
                 None => out.detail(reason.clone()),
             };
             out = out.hint("The transaction might succeed if retried.");

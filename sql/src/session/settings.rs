@@ -99,6 +99,7 @@ pub const SETTINGS: &[Setting] = &[
     s("max_connections", "100", Kind::ReadOnly, "Sets the maximum number of concurrent connections."),
     s("max_identifier_length", "63", Kind::ReadOnly, "Shows the maximum identifier length."),
     s("max_index_keys", "32", Kind::ReadOnly, "Shows the maximum number of index keys."),
+    s("node_id", "0", Kind::ReadOnly, "Shows the id of the node that serves this session."),
     s("password_encryption", "scram-sha-256", Kind::Only(&["scram-sha-256"]), "Chooses the algorithm for encrypting passwords."),
     s("quote_all_identifiers", "off", Kind::Bool, "When generating SQL fragments, quote all identifiers."),
     s("row_security", "on", Kind::Bool, "Enable row security."),
@@ -110,12 +111,7 @@ pub const SETTINGS: &[Setting] = &[
     r("standard_conforming_strings", "on", Kind::Only(&["on"]), "Causes '...' strings to treat backslashes literally."),
     s("statement_timeout", "0", Kind::Millis, "Sets the maximum allowed duration of any statement."),
     s("synchronize_seqscans", "on", Kind::Bool, "Enable synchronized sequential scans."),
-    s(
-        "synchronous_commit",
-        "on",
-        Kind::Only(&["on", "remote_apply", "remote_write", "local"]),
-        "Sets the current transaction's synchronization level.",
-    ),
+    s("synchronous_commit", "on", Kind::Only(&["on", "remote_apply", "remote_write", "local"]), "Sets the current transaction's synchronization level."),
     r("TimeZone", "UTC", Kind::Text, "Sets the time zone for displaying and interpreting time stamps."),
     s("transaction_deferrable", "off", Kind::Bool, "Whether to defer a read-only serializable transaction."),
     s("transaction_isolation", "serializable", ISOLATION, "Sets the current transaction's isolation level."),
@@ -189,11 +185,7 @@ impl Settings {
     /// Back to the session's start.
     pub fn reset(&mut self, name: &str) -> Result<(String, bool)> {
         let Some(def) = definition(name) else {
-            return if self.values.remove(name).is_some() || name.contains('.') {
-                Ok((name.to_owned(), false))
-            } else {
-                Err(unknown(name))
-            };
+            return if self.values.remove(name).is_some() || name.contains('.') { Ok((name.to_owned(), false)) } else { Err(unknown(name)) };
         };
         if matches!(def.kind, Kind::ReadOnly) {
             return Err(read_only(def));
@@ -373,10 +365,7 @@ fn kibibytes(value: &str) -> Option<i64> {
 
 fn show_kibibytes(kib: i64) -> String {
     let units = [(1 << 30, "TB"), (1 << 20, "GB"), (1 << 10, "MB")];
-    units
-        .iter()
-        .find(|(size, _)| kib % size == 0 && kib > 0)
-        .map_or_else(|| format!("{kib}kB"), |(size, unit)| format!("{}{unit}", kib / size))
+    units.iter().find(|(size, _)| kib % size == 0 && kib > 0).map_or_else(|| format!("{kib}kB"), |(size, unit)| format!("{}{unit}", kib / size))
 }
 
 #[cfg(test)]

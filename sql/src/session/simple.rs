@@ -132,8 +132,7 @@ impl Session {
             }
             Transaction::Set(modes) => {
                 if !self.txn.as_ref().is_some_and(|t| t.explicit) {
-                    let warning =
-                        SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "SET TRANSACTION can only be used in transaction blocks");
+                    let warning = SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "SET TRANSACTION can only be used in transaction blocks");
                     sink.notice("WARNING", &warning).await?;
                 }
                 self.set_transaction(modes).await?;

@@ -262,7 +262,10 @@ impl DdlRun<'_> {
         let RelationKind::Table(table) = &mut relation.kind else { return Err(not_a_table(&table_name)) };
         let Some(column) = table.column_named(name).filter(|c| !c.hidden).cloned() else {
             if if_exists {
-                self.notice(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" of relation \"{table_name}\" does not exist, skipping"));
+                self.notice(
+                    SqlState::UNDEFINED_COLUMN,
+                    format!("column \"{name}\" of relation \"{table_name}\" does not exist, skipping"),
+                );
                 return Ok(());
             }
             return Err(undefined_column(name, &table_name));
@@ -469,7 +472,10 @@ impl DdlRun<'_> {
         } else if table.foreign_keys.iter().any(|f| f.name == name) {
             table.foreign_keys.retain(|f| f.name != name);
         } else if if_exists {
-            self.notice(SqlState::UNDEFINED_OBJECT, format!("constraint \"{name}\" of relation \"{table_name}\" does not exist, skipping"));
+            self.notice(
+                SqlState::UNDEFINED_OBJECT,
+                format!("constraint \"{name}\" of relation \"{table_name}\" does not exist, skipping"),
+            );
             return Ok(());
         } else {
             return Err(undefined_constraint(name, &table_name));
@@ -609,7 +615,9 @@ fn undefined_constraint(name: &str, table: &str) -> SqlError {
 /// Whether an expression's text uses a column name: as a whole word, outside string literals. May say yes too often, never too seldom.
 fn mentions(text: &str, column: &str) -> bool {
     let word = |c: char| c.is_alphanumeric() || c == '_';
-    text.match_indices(column).any(|(at, found)| !text[..at].ends_with(word) && !text[at + found.len()..].starts_with(word))
+    text.match_indices(column).any(|(at, found)| {
+        !text[..at].ends_with(word) && !text[at + found.len()..].starts_with(word)
+    })
 }
 
 /// Whether values of the old type are stored exactly as values of the new one, in rows and in keys.

@@ -42,8 +42,12 @@ impl DdlRun<'_> {
                         refuse_unique_options(key)?;
                         ConstraintSpec::Key { name, primary: false, columns: vec![own], include: vec![] }
                     }
-                    ast::ColumnOption::Check(check) => ConstraintSpec::Check { name, expr: check.expr.as_ref().clone(), column: Some(own) },
-                    ast::ColumnOption::ForeignKey(key) => ConstraintSpec::Foreign { name, columns: vec![own], key: Box::new(key.clone()) },
+                    ast::ColumnOption::Check(check) => {
+                        ConstraintSpec::Check { name, expr: check.expr.as_ref().clone(), column: Some(own) }
+                    }
+                    ast::ColumnOption::ForeignKey(key) => {
+                        ConstraintSpec::Foreign { name, columns: vec![own], key: Box::new(key.clone()) }
+                    }
                     _ => continue,
                 });
             }
@@ -150,7 +154,8 @@ impl DdlRun<'_> {
         column: Option<&str>,
         validated: bool,
     ) -> Result<()> {
-        let bound = self.analyzer.expression(self.changes.snapshot(), Some(relation), expr, DataType::BOOL, NO_TYPMOD, "CHECK")?;
+        let bound =
+            self.analyzer.expression(self.changes.snapshot(), Some(relation), expr, DataType::BOOL, NO_TYPMOD, "CHECK")?;
         let oid = self.store.allocate_oid().await?;
         let taken = own_names(relation);
         let name = match name {
@@ -249,12 +254,7 @@ impl DdlRun<'_> {
         }
     }
 
-    fn referenced_columns(
-        &self,
-        target: &RelationDescriptor,
-        table: &TableDescriptor,
-        key: &ast::ForeignKeyConstraint,
-    ) -> Result<Vec<u32>> {
+    fn referenced_columns(&self, target: &RelationDescriptor, table: &TableDescriptor, key: &ast::ForeignKeyConstraint) -> Result<Vec<u32>> {
         if key.referred_columns.is_empty() {
             if !matches!(table.primary.constraint, Some(ConstraintKind::Primary(_))) {
                 let message = format!("there is no primary key for referenced table \"{}\"", target.name);
@@ -391,8 +391,7 @@ pub(super) fn column_ids(table: &TableDescriptor, table_name: &str, names: &[Str
 /// `42704` for a column of a type without an order.
 pub(super) fn must_be_indexable(table: &TableDescriptor, column: u32) -> Result<()> {
     let Some(column) = table.column(column) else { return Ok(()) };
-    let unordered =
-        matches!(column.ty.element().unwrap_or(column.ty), DataType::JSON | DataType::VOID | DataType::ACLITEM | DataType::PG_NODE_TREE);
+    let unordered = matches!(column.ty.element().unwrap_or(column.ty), DataType::JSON | DataType::VOID | DataType::ACLITEM | DataType::PG_NODE_TREE);
     if !unordered {
         return Ok(());
     }

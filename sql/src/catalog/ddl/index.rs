@@ -38,9 +38,14 @@ impl DdlRun<'_> {
             return Err(SqlError::new(SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists")));
         }
         let predicate = match &create.predicate {
-            Some(expr) => {
-                Some(self.analyzer.expression(self.changes.snapshot(), Some(&relation), expr, DataType::BOOL, NO_TYPMOD, "WHERE")?)
-            }
+            Some(expr) => Some(self.analyzer.expression(
+                self.changes.snapshot(),
+                Some(&relation),
+                expr,
+                DataType::BOOL,
+                NO_TYPMOD,
+                "WHERE",
+            )?),
             None => None,
         };
         let oid = self.store.allocate_oid().await?;

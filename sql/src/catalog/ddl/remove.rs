@@ -8,13 +8,7 @@ use crate::catalog::descriptor::*;
 use crate::error::{Result, SqlError, SqlState};
 
 impl DdlRun<'_> {
-    pub(super) fn drop_objects(
-        &mut self,
-        kind: &ast::ObjectType,
-        if_exists: bool,
-        names: &[ast::ObjectName],
-        cascade: bool,
-    ) -> Result<String> {
+    pub(super) fn drop_objects(&mut self, kind: &ast::ObjectType, if_exists: bool, names: &[ast::ObjectName], cascade: bool) -> Result<String> {
         let word = match kind {
             ast::ObjectType::Table => "table",
             ast::ObjectType::View => "view",
@@ -47,8 +41,7 @@ impl DdlRun<'_> {
         let actual = kind_word(&relation.kind);
         if actual != word {
             let message = format!("\"{}\" is not a {word}", relation.name);
-            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message)
-                .hint(format!("Use DROP {} to remove a {actual}.", actual.to_ascii_uppercase())));
+            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message).hint(format!("Use DROP {} to remove a {actual}.", actual.to_ascii_uppercase())));
         }
         self.drop_one(relation.id, cascade)
     }
@@ -138,11 +131,8 @@ impl DdlRun<'_> {
     /// View texts name what they read, so what they read keeps its name.
     pub(super) fn refuse_if_viewed(&self, id: Oid, what: &str, name: &str) -> Result<()> {
         match self.viewers(id).first().and_then(|v| self.catalog().relations.get(v)) {
-            Some(view) => Err(SqlError::new(
-                SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
-                format!("cannot {what} {name} because other objects depend on it"),
-            )
-            .detail(format!("view {} depends on it", view.name))),
+            Some(view) => Err(SqlError::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, format!("cannot {what} {name} because other objects depend on it"))
+                .detail(format!("view {} depends on it", view.name))),
             None => Ok(()),
         }
     }
@@ -154,20 +144,11 @@ impl DdlRun<'_> {
 
     /// Drops the foreign keys of `other` that need the unique key over `columns` of `target`.
     pub(super) fn drop_key_references(&mut self, other: Oid, target: Oid, columns: &[u32], cascade: bool, what: &str) -> Result<()> {
-        let same = |f: &ForeignKeyDescriptor| {
-            f.referenced_columns.len() == columns.len() && f.referenced_columns.iter().all(|c| columns.contains(c))
-        };
+        let same = |f: &ForeignKeyDescriptor| f.referenced_columns.len() == columns.len() && f.referenced_columns.iter().all(|c| columns.contains(c));
         self.drop_keys(other, target, cascade, what, &same)
     }
 
-    fn drop_keys(
-        &mut self,
-        other: Oid,
-        target: Oid,
-        cascade: bool,
-        what: &str,
-        affected: &dyn Fn(&ForeignKeyDescriptor) -> bool,
-    ) -> Result<()> {
+    fn drop_keys(&mut self, other: Oid, target: Oid, cascade: bool, what: &str, affected: &dyn Fn(&ForeignKeyDescriptor) -> bool) -> Result<()> {
         let Some(relation) = self.catalog().relations.get(&other) else { return Ok(()) };
         let mut relation = relation.as_ref().clone();
         let name = relation.name.clone();

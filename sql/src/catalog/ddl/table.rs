@@ -268,10 +268,7 @@ pub(super) fn push_column(table_name: &str, table: &mut TableDescriptor, mut col
         let message = format!("column \"{}\" specified more than once", column.name);
         return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
     }
-    if matches!(
-        column.ty,
-        DataType::UNKNOWN | DataType::VOID | DataType::RECORD | DataType::ANY | DataType::ANYELEMENT | DataType::ANYARRAY
-    ) {
+    if matches!(column.ty, DataType::UNKNOWN | DataType::VOID | DataType::RECORD | DataType::ANY | DataType::ANYELEMENT | DataType::ANYARRAY) {
         let ty = crate::types::format_type(column.ty, NO_TYPMOD);
         let message = format!("column \"{}\" has pseudo-type {ty}", column.name);
         return Err(SqlError::new(SqlState::INVALID_TABLE_DEFINITION, message));
@@ -301,3 +298,4 @@ fn serial_type(ty: &ast::DataType) -> Option<DataType> {
         _ => None,
     }
 }
+

@@ -253,6 +253,16 @@ pub async fn pg_sequences(cx: &Cx<'_>) -> Result<Vec<Row>> {
     Ok(out)
 }
 
+/// What `SELECT * FROM sequence` shows, of every sequence.
+pub async fn sequence_states(cx: &Cx<'_>) -> Result<Vec<Row>> {
+    let mut out = vec![];
+    for (r, s) in cx.view.sequences() {
+        let (last, called) = cx.extras.sequence_state(r.id).await?.unwrap_or((s.start, false));
+        out.push(row![r.id, last, 0_i64, called]);
+    }
+    Ok(out)
+}
+
 fn pg_tables(cx: &Cx<'_>) -> Vec<Row> {
     let root = cx.view.role_name(ROOT_ROLE_OID);
     let system = fixed::relations().iter().filter(|r| r.kind == 'r');

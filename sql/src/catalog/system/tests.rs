@@ -8,7 +8,7 @@ use super::extras::{Activity, Cursor, PreparedStatement, SettingInfo};
 use super::*;
 use crate::catalog::descriptor::*;
 use crate::functions::CatalogLookup;
-use crate::types::{DataType, Datum, to_text};
+use crate::types::{Datum, to_text};
 
 /// A session layer with one session and one setting.
 struct Alone;
@@ -259,16 +259,6 @@ fn hidden_columns_and_indexes_are_not_shown() {
                 let shown = value.as_str().is_some_and(|s| s.contains("rowid"));
                 assert!(!shown || row.iter().any(|d| d.as_str().is_some_and(|s| s.contains("unique_rowid"))), "{}: {row:?}", relation.name);
             }
-        }
-    }
-}
-
-#[test]
-fn tmp_missing() {
-    let names: Vec<String> = std::fs::read_to_string("/tmp/pgsys/fn.txt").unwrap().split_whitespace().map(str::to_owned).collect();
-    for n in names {
-        if crate::functions::functions_named(&n).is_empty() {
-            println!("MISSING {n} known={}", crate::functions::is_known_unsupported(&n, &[]));
         }
     }
 }
