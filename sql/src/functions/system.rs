@@ -201,7 +201,17 @@ pub(super) const ENTRIES: &[Entry] = &[
     s("pg_get_ruledef_ext", |c, x| definition(c, "pg_get_ruledef", x)),
     // Expression trees are stored as their text.
     s("pg_get_expr", |_, x| Ok(txt(text(&x[0])?))),
-    s("pg_get_expr_ext", |_, x| Ok(txt(text(&x[0])?))),
+    s("pg_get_expr_ext", |c, x| match (x.get(2), c.catalog.system_function("pg_get_expr", x)) {
+        (Some(Datum::Bool(true)), Some(pretty)) => pretty,
+        _ => Ok(txt(text(&x[0])?)),
+    }),
+    // No partitions, no publications.
+    super::sets::set("pg_partition_ancestors", |_, _, _| Ok(())),
+    super::sets::set("pg_partition_tree", |_, _, _| Ok(())),
+    s("pg_partition_root", |_, _| Ok(Datum::Null)),
+    super::sets::set("pg_get_publication_tables", |_, _, _| Ok(())),
+    // No function has a body of standard SQL.
+    s("pg_get_function_sqlbody", |_, _| Ok(Datum::Null)),
 ];
 
 macro_rules! asked {
@@ -213,7 +223,9 @@ pub(super) const ASKED: &[Entry] = asked! {
     "pg_table_is_visible" "pg_table_is_visible", "pg_type_is_visible" "pg_type_is_visible", "pg_function_is_visible" "pg_function_is_visible",
     "pg_operator_is_visible" "pg_operator_is_visible", "pg_opclass_is_visible" "pg_opclass_is_visible", "pg_opfamily_is_visible" "pg_opfamily_is_visible",
     "pg_collation_is_visible" "pg_collation_is_visible", "pg_conversion_is_visible" "pg_conversion_is_visible",
-    "pg_statistics_obj_is_visible" "pg_statistics_obj_is_visible", "pg_ts_config_is_visible" "pg_ts_config_is_visible",
+    "pg_statistics_obj_is_visible" "pg_statistics_obj_is_visible", "pg_ts_config_is_visible" "pg_ts_config_is_visible", "pg_ts_dict_is_visible" "pg_ts_dict_is_visible",
+    "pg_ts_parser_is_visible" "pg_ts_parser_is_visible", "pg_ts_template_is_visible" "pg_ts_template_is_visible",
+    "pg_index_column_has_property" "pg_index_column_has_property",
     "obj_description(oid,name)" "obj_description", "obj_description(oid)" "obj_description", "col_description(oid,int4)" "col_description",
     "shobj_description(oid,name)" "shobj_description", "pg_relation_size" "pg_relation_size", "pg_relation_size(regclass)" "pg_relation_size",
     "pg_total_relation_size" "pg_total_relation_size", "pg_table_size" "pg_table_size", "pg_indexes_size" "pg_indexes_size",
