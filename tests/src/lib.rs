@@ -1,3 +1,2 @@
-
-
 pub mod differential;
+pub mod sim;
