@@ -9,6 +9,7 @@ use super::Session;
 use super::api::{Field, Format, ResultSink};
 use super::extended::{Portal, PortalState, plannable};
 use super::run::Commit;
+use crate::catalog::system::extras::Cursor;
 use crate::error::{Result, SqlError, SqlState};
 use crate::exec::RowBatch;
 use crate::front::{Declare, Fetch, FetchDirection};
@@ -29,6 +30,8 @@ pub struct CursorState {
     /// Rows of the current batch not yet given (without `scroll`).
     pending: Vec<Datum>,
     exhausted: bool,
+    /// Its row of `pg_cursors`.
+    listed: Cursor,
 }
 
 impl CursorState {
@@ -39,7 +42,7 @@ impl CursorState {
 }
 
 impl Session {
-    pub(super) async fn declare(&mut self, declare: &Declare, sink: &mut dyn ResultSink) -> Result<()> {
+    pub(super) async fn declare(&mut self, declare: &Declare, text: &str, sink: &mut dyn ResultSink) -> Result<()> {
         let explicit = self.txn.as_ref().is_some_and(|t| t.explicit);
         if !explicit && !declare.hold {
             return Err(SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "DECLARE CURSOR can only be used in transaction blocks"));
@@ -69,6 +72,14 @@ impl Session {
             position: 0,
             pending: vec![],
             exhausted: false,
+            listed: Cursor {
+                name: declare.name.clone(),
+                statement: text.to_owned(),
+                hold: declare.hold,
+                binary: declare.binary,
+                scroll: declare.scroll == Some(true),
+                created: Some(self.env.statement_micros),
+            },
         };
         let portal = Portal {
             parsed: None,
@@ -85,7 +96,16 @@ impl Session {
             while self.pull_cursor(&mut portal).await? {}
             self.portals.insert(declare.name.clone(), portal);
         }
+        self.list_cursors();
         sink.complete("DECLARE CURSOR").await
+    }
+
+    /// Tells `pg_cursors` what cursors there are.
+    pub(super) fn list_cursors(&self) {
+        if let Some(entry) = self.db.sessions.lock().get_mut(&self.pid) {
+            let cursors = self.portals.iter().filter_map(|(name, portal)| portal.cursor.as_ref().map(|c| (name.clone(), c.listed.clone())));
+            entry.cursors = cursors.collect();
+        }
     }
 
     pub(super) async fn fetch(&mut self, fetch: &Fetch, sink: &mut dyn ResultSink) -> Result<()> {
@@ -239,12 +259,14 @@ impl Session {
         match name {
             None => {
                 self.portals.retain(|_, p| p.cursor.is_none());
+                self.list_cursors();
                 sink.complete("CLOSE CURSOR ALL").await
             }
             Some(name) => {
                 if self.portals.remove(name).is_none() {
                     return Err(SqlError::new(SqlState::INVALID_CURSOR_NAME, format!("cursor \"{name}\" does not exist")));
                 }
+                self.list_cursors();
                 sink.complete("CLOSE CURSOR").await
             }
         }

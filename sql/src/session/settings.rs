@@ -127,7 +127,7 @@ pub fn definition(name: &str) -> Option<&'static Setting> {
 }
 
 /// A session's settings, with what SET LOCAL and rollback need.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
     /// Values that differ from the defaults, by the definition's name; custom ones (`a.b`) under their own.
     values: BTreeMap<String, String>,
@@ -243,7 +243,17 @@ fn read_only(def: &Setting) -> SqlError {
 }
 
 fn invalid(def: &Setting, value: &str) -> SqlError {
-    SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid value for parameter \"{}\": \"{value}\"", def.name))
+    let error = SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid value for parameter \"{}\": \"{value}\"", def.name));
+    let known_number = split_unit(value).is_some();
+    match def.kind {
+        Kind::Millis if known_number => {
+            error.hint("Valid units for this parameter are \"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\".")
+        }
+        Kind::Kibibytes(..) if known_number => {
+            error.hint("Valid units for this parameter are \"B\", \"kB\", \"MB\", \"GB\", and \"TB\".")
+        }
+        _ => error,
+    }
 }
 
 fn normalise(def: &Setting, value: &str) -> Result<String> {

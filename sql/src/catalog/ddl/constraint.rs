@@ -160,7 +160,11 @@ impl DdlRun<'_> {
         let taken = own_names(relation);
         let name = match name {
             Some(name) if constraint_names(relation).contains(&name) => {
-                let message = format!("constraint \"{name}\" for relation \"{}\" already exists", relation.name);
+                let message = if self.catalog().relations.contains_key(&relation.id) {
+                    format!("constraint \"{name}\" for relation \"{}\" already exists", relation.name)
+                } else {
+                    format!("check constraint \"{name}\" already exists")
+                };
                 return Err(SqlError::new(SqlState::DUPLICATE_OBJECT, message));
             }
             Some(name) => name,
@@ -196,6 +200,10 @@ impl DdlRun<'_> {
         let mut relation = relation.as_ref().clone();
         let (target, target_table) = self.table(&key.foreign_table)?;
         let own = relation.table().cloned().ok_or_else(|| SqlError::internal("a key of no table"))?;
+        if let Some(missing) = columns.iter().find(|c| own.column_named(c).is_none_or(|c| c.hidden)) {
+            let message = format!("column \"{missing}\" referenced in foreign key constraint does not exist");
+            return Err(SqlError::new(SqlState::UNDEFINED_COLUMN, message));
+        }
         let ids = column_ids(&own, &relation.name, columns)?;
         let referenced = self.referenced_columns(&target, &target_table, key)?;
         if ids.len() != referenced.len() {
@@ -306,8 +314,10 @@ impl DdlRun<'_> {
             error: Box::new(JobError {
                 code: SqlState::FOREIGN_KEY_VIOLATION.0,
                 message,
-                table: relation.name.clone(),
+                detail: None,
+                table: relation.id,
                 constraint: Some(key.name.clone()),
+                column: None,
             }),
         }
     }
