@@ -94,7 +94,6 @@ SET search_path = shop, public;
 \df nothing
 \du
 \dg
-\dconfig
 \sv rich
 \dx
 \dm
@@ -111,8 +110,6 @@ SET search_path = shop, public;
 \deu
 \dE
 \do nothing
-\dF
-\dFd
 \dy
 \l
 DROP SCHEMA shop CASCADE;

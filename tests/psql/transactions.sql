@@ -75,6 +75,7 @@ SELECT count(*) FROM t;
 SELECT * FROM in1;
 DROP TABLE in1;
 -- modes
+SET default_transaction_isolation = 'read committed';
 SHOW transaction_isolation;
 BEGIN ISOLATION LEVEL SERIALIZABLE;
 SHOW transaction_isolation;
@@ -166,7 +167,8 @@ SET my.own = 'x';
 SHOW my.own;
 SELECT current_setting('my.own'), current_setting('my.none', true);
 SELECT current_setting('nope');
-SELECT set_config('my.own', 'y', false), current_setting('my.own');
+SELECT set_config('my.own', 'y', false);
+SELECT current_setting('my.own');
 SET statement_timeout = '10x';
 SET statement_timeout = '1min';
 SHOW statement_timeout;

@@ -4,6 +4,7 @@ use sqlparser::ast;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::leading::{statement, tree};
+use super::lex;
 use super::statement::*;
 use super::tokens::Reader;
 use crate::error::{Result, SqlError, SqlState};

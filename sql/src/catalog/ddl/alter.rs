@@ -332,6 +332,9 @@ impl DdlRun<'_> {
         }
         let keyed = |i: &IndexDescriptor| i.keys.iter().any(|k| k.column == column.id) || i.include.contains(&column.id);
         // As in PostgreSQL, the column's own indexes and constraints go with it; what other tables have on it needs CASCADE.
+        for index in table.indexes.iter().filter(|i| keyed(i)) {
+            self.changes.discard_index(table.storage_id, index.id);
+        }
         table.indexes.retain(|i| !keyed(i));
         table.foreign_keys.retain(|f| !f.columns.contains(&column.id));
         table.checks.retain(|c| !mentions(&c.expression, name));
@@ -514,6 +517,7 @@ impl DdlRun<'_> {
         let RelationKind::Table(table) = &mut relation.kind else { return Err(not_a_table(&table_name)) };
         if let Some(at) = table.indexes.iter().position(|i| i.name == name && i.constraint.is_some()) {
             let columns: Vec<u32> = table.indexes[at].keys.iter().map(|k| k.column).collect();
+            self.changes.discard_index(table.storage_id, table.indexes[at].id);
             table.indexes.remove(at);
             for other in table.referenced_by.clone() {
                 self.drop_key_references(other, id, &columns, cascade, &format!("constraint {name} on table {table_name}"))?;

@@ -304,7 +304,9 @@ impl DdlRun<'_> {
         }
         let columns: Vec<u32> =
             table.indexes.iter().filter(|i| i.name == last && i.unique).flat_map(|i| i.keys.iter().map(|k| k.column)).collect();
+        let gone: Vec<u32> = table.indexes.iter().filter(|i| i.name == last).map(|i| i.id).collect();
         table.indexes.retain(|i| i.name != last);
+        gone.into_iter().for_each(|index| self.changes.discard_index(table.storage_id, index));
         let referenced_by = table.referenced_by.clone();
         self.changes.put_relation(relation);
         for other in referenced_by.into_iter().filter(|_| !columns.is_empty()) {
