@@ -1,7 +1,8 @@
 //! Cursors: DECLARE, FETCH, MOVE, CLOSE.
 //!
-//! A plain cursor pulls rows from its plan as they are fetched. A SCROLL or WITH HOLD cursor keeps the rows it has seen, within the
-//! query's memory limit, to go back over them; WITH HOLD reads the rest at commit and lives on.
+//! A cursor pulls rows from its plan as they are fetched, and keeps those it has seen to go back over them: a SCROLL or WITH HOLD cursor all
+//! of them, within the query's memory limit; one that says neither while they are few; NO SCROLL none. WITH HOLD reads the rest when it
+//! is declared and lives on after the transaction.
 
 use std::sync::Arc;
 
@@ -18,7 +19,10 @@ use crate::types::Datum;
 /// What a cursor remembers beyond a portal.
 pub struct CursorState {
     hold: bool,
+    /// It can go back: it keeps what it has seen.
     scroll: bool,
+    /// It was promised to go back; otherwise it stops keeping rows when they get many.
+    must_scroll: bool,
     /// Rows seen, for going back; empty unless `scroll`.
     seen: Vec<Datum>,
     seen_bytes: usize,
@@ -64,7 +68,8 @@ impl Session {
         }
         let cursor = CursorState {
             hold: declare.hold,
-            scroll: declare.scroll == Some(true) || declare.hold,
+            scroll: declare.scroll != Some(false) || declare.hold,
+            must_scroll: declare.scroll == Some(true) || declare.hold,
             seen: vec![],
             seen_bytes: 0,
             width: fields.len(),
@@ -240,6 +245,13 @@ impl Session {
         cursor.pulled += batch.len;
         if cursor.scroll {
             cursor.seen_bytes += batch.datums.len() * size_of::<Datum>();
+            if !cursor.must_scroll && cursor.seen_bytes > limit / 8 {
+                // From here on forward only, as PostgreSQL's cursors over plans that cannot run backward.
+                cursor.scroll = false;
+                cursor.pending = std::mem::take(&mut cursor.seen);
+                cursor.pending.extend_from_slice(&batch.datums);
+                return Ok(true);
+            }
             if cursor.seen_bytes > limit {
                 let message = "the rows of a SCROLL or WITH HOLD cursor do not fit in work_mem";
                 return Err(SqlError::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message));

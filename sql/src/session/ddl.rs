@@ -14,7 +14,7 @@ use super::analyze::SessionAnalyzer;
 use super::api::ResultSink;
 use super::database::SqlCounters;
 use super::run::Commit;
-use crate::catalog::ddl::{DdlRun, Job, JobError};
+use crate::catalog::ddl::{DdlRun, Job, JobError, VALUES};
 use crate::catalog::descriptor::{Oid, RelationKind};
 use crate::catalog::keys;
 use crate::catalog::snapshot::CatalogSnapshot;
@@ -25,6 +25,7 @@ use crate::exec::sequence::SequenceState;
 use crate::exec::spill::DEFAULT_SPILL_BYTES;
 use crate::exec::{MemoryBudget, SpillArea};
 use crate::front::Ddl;
+use crate::types::DataType;
 
 /// Runs of a schema change inside the server before a serialization failure is shown.
 const MAX_DDL_RETRIES: u32 = 30;
@@ -147,8 +148,9 @@ impl Session {
                 self.change_catalog(Change::Publish { table, index }).await?;
             }
             Job::MustBeEmpty { query, error } => {
-                if !self.internal(&query).await?.is_empty() {
-                    return Err(job_error(*error, &*self.catalog().await?));
+                if let Some(row) = self.internal(&query).await?.into_iter().next() {
+                    let values = row.iter().map(|d| crate::types::to_text(d, DataType::TEXT, self.io())).collect::<Vec<_>>().join(", ");
+                    return Err(job_error(*error, &values, &*self.catalog().await?));
                 }
             }
             Job::Run(sql) => return self.internal_write(&sql).await,
@@ -319,13 +321,13 @@ fn words(ddl: &Ddl) -> String {
     }
 }
 
-fn job_error(error: JobError, catalog: &CatalogSnapshot) -> SqlError {
+fn job_error(error: JobError, values: &str, catalog: &CatalogSnapshot) -> SqlError {
     let mut out = SqlError::new(SqlState(error.code), error.message);
     if let Some(relation) = catalog.relations.get(&error.table) {
         out = out.of_relation(catalog, relation);
     }
     if let Some(detail) = error.detail {
-        out = out.detail(detail);
+        out = out.detail(detail.replace(VALUES, values));
     }
     let fields = out.more.get_or_insert_default();
     (fields.constraint, fields.column) = (error.constraint, error.column);

@@ -149,7 +149,20 @@ impl Session {
     pub async fn describe_statement(&mut self, name: &str) -> Result<StatementDescription> {
         let statement = self.statement_named(name)?;
         let Some(parsed) = &statement.parsed else { return Ok(StatementDescription { parameters: vec![], fields: None }) };
+        if let front::Statement::Execute { name, .. } = &parsed.statement {
+            self.check_usable()?;
+            let target = self.statement_named(name)?;
+            let fields = match &target.parsed {
+                Some(inner) if plannable(inner) => self.plan(inner, &target.declared, true).await?.fields.clone(),
+                _ => None,
+            };
+            return Ok(StatementDescription { parameters: vec![], fields });
+        }
         if !plannable(parsed) {
+            use front::Transaction::{Commit, Rollback, RollbackTo};
+            if !matches!(parsed.statement, front::Statement::Transaction(Commit { .. } | Rollback { .. } | RollbackTo(_))) {
+                self.check_usable()?;
+            }
             let parameters = statement.declared.iter().enumerate().map(|(n, t)| t.ok_or_else(|| indeterminate(n))).collect::<Result<_>>()?;
             return Ok(StatementDescription { parameters, fields: show::fields(self, parsed) });
         }

@@ -159,7 +159,12 @@ impl Settings {
     }
 
     fn value(&self, def: &Setting) -> String {
-        self.values.get(def.name).map_or_else(|| def.default.to_owned(), Clone::clone)
+        self.values.get(def.name).cloned().unwrap_or_else(|| match def.kind {
+            // Defaults are written in the base unit; they are shown as a value that was set.
+            Kind::Kibibytes(..) => def.default.parse().map_or_else(|_| def.default.to_owned(), show_kibibytes),
+            Kind::Millis => def.default.parse().map_or_else(|_| def.default.to_owned(), show_millis),
+            _ => def.default.to_owned(),
+        })
     }
 
     /// Sets one; answers its canonical name and whether clients are told.
@@ -280,6 +285,10 @@ fn normalise(def: &Setting, value: &str) -> Result<String> {
             Ok(number.to_string())
         }
         Kind::Millis => {
+            if let Some(negative) = value.trim().parse::<i64>().ok().filter(|n| *n < 0) {
+                let message = format!("{negative} ms is outside the valid range for parameter \"{}\" (0 .. {})", def.name, i32::MAX);
+                return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+            }
             let ms = millis(value).ok_or_else(|| invalid(def, value))?;
             bounds(ms as i64, 0, i64::from(i32::MAX))?;
             Ok(show_millis(ms))

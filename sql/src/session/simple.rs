@@ -56,10 +56,10 @@ impl Session {
             front::Statement::Query { .. } | front::Statement::Dml(_) => self.plan_and_run(parsed, commit, sink).await,
             front::Statement::Ddl(ddl) => self.ddl(ddl, alone, sink).await,
             front::Statement::Session(setting) => self.setting_statement(setting, sink).await,
-            front::Statement::Prepare { name, types, statement } => self.prepare_sql(name, types, statement, parsed.text(), sink).await,
+            front::Statement::Prepare { name, types, statement } => self.prepare_sql(name, types, statement, parsed.source.text().trim(), sink).await,
             front::Statement::Execute { name, args } => self.execute_sql(name, args, commit, sink).await,
             front::Statement::Deallocate(name) => self.deallocate(name.as_deref(), sink).await,
-            front::Statement::Declare(declare) => self.declare(declare, parsed.text(), sink).await,
+            front::Statement::Declare(declare) => self.declare(declare, parsed.source.text().trim(), sink).await,
             front::Statement::Fetch(fetch) => self.fetch(fetch, sink).await,
             front::Statement::Close(name) => self.close_cursor(name.as_deref(), sink).await,
             front::Statement::Copy(copy) => self.copy(copy, commit, sink).await,
@@ -111,7 +111,7 @@ impl Session {
         let tag = match control {
             Transaction::Begin(modes) => {
                 self.begin(modes, sink).await?;
-                "BEGIN"
+                if modes.start { "START TRANSACTION" } else { "BEGIN" }
             }
             Transaction::Commit { chain } => self.commit_block(*chain, sink).await?,
             Transaction::Rollback { chain } => {

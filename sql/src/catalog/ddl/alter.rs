@@ -78,7 +78,7 @@ impl DdlRun<'_> {
                 let schema = self.schema_oid(schema)?;
                 let mut relation = self.current(id)?;
                 self.must_be_free(schema, &relation.name)?;
-                self.refuse_if_viewed(id, "set schema of", &relation.name)?;
+                self.refuse_if_viewed(id, "moving", &relation.name)?;
                 let owned: Vec<Oid> = relation.table().map(|t| t.columns.iter().filter_map(|c| c.owned_sequence).collect()).unwrap_or_default();
                 let old = sequence_text(&self.qualified(&relation));
                 relation.schema = schema;
@@ -100,7 +100,7 @@ impl DdlRun<'_> {
             AlterAction::RenameTo(to) => {
                 let mut relation = self.current(id)?;
                 self.must_be_free(relation.schema, to)?;
-                self.refuse_if_viewed(id, "rename", &relation.name)?;
+                self.refuse_if_viewed(id, "renaming", &relation.name)?;
                 let old = sequence_text(&self.qualified(&relation));
                 relation.name.clone_from(to);
                 let new = sequence_text(&self.qualified(&relation));
@@ -314,6 +314,7 @@ impl DdlRun<'_> {
     }
 
     fn drop_column(&mut self, id: Oid, name: &str, if_exists: bool, cascade: bool) -> Result<()> {
+        self.drop_column_viewers(id, name, cascade)?;
         let mut relation = self.current(id)?;
         let table_name = relation.name.clone();
         let RelationKind::Table(table) = &mut relation.kind else { return Err(not_a_table(&table_name)) };
@@ -340,7 +341,6 @@ impl DdlRun<'_> {
         table.checks.retain(|c| !mentions(&c.expression, name));
         table.columns.retain(|c| c.id != column.id);
         let referenced_by = table.referenced_by.clone();
-        self.refuse_if_viewed(id, "drop column of", &table_name)?;
         for other in referenced_by {
             self.drop_references(other, id, Some(column.id), cascade, &format!("column {name} of table {table_name}"))?;
         }
@@ -376,7 +376,9 @@ impl DdlRun<'_> {
         if in_text {
             return Err(SqlError::unsupported("renaming a column that a check, generated column or index predicate uses"));
         }
-        self.refuse_if_viewed(id, "rename column of", &table_name)?;
+        if !self.viewers_of_column(id, old).is_empty() {
+            self.refuse_if_viewed(id, "renaming a column of", &table_name)?;
+        }
         self.changes.put_relation(relation);
         Ok(())
     }
@@ -422,7 +424,17 @@ impl DdlRun<'_> {
                 }
                 Ok(())
             }
-            ConstraintSpec::Foreign { name, columns, key } => self.add_foreign_key(id, name, &columns, &key, !not_valid).await,
+            ConstraintSpec::Foreign { name, columns, key } => {
+                self.add_foreign_key(id, name, &columns, &key, !not_valid).await?;
+                let mut relation = self.current(id)?;
+                if let RelationKind::Table(table) = &mut relation.kind
+                    && let Some(key) = table.foreign_keys.last_mut()
+                {
+                    key.validated = !not_valid;
+                }
+                self.changes.put_relation(relation);
+                Ok(())
+            }
         }
     }
 
@@ -624,7 +636,11 @@ impl DdlRun<'_> {
     /// ALTER COLUMN TYPE: in the catalog alone when stored values stay as they are, otherwise by a rewrite.
     async fn change_type(&mut self, old: RelationDescriptor, name: &str, ty: &ast::DataType, using: Option<&ast::Expr>) -> Result<()> {
         let (ty, typmod) = self.analyzer.data_type(self.catalog(), ty)?;
-        self.refuse_if_viewed(old.id, "alter type of a column of", &old.name)?;
+        if let Some(view) = self.viewers_of_column(old.id, name).first() {
+            let message = "cannot alter type of a column used by a view or rule";
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message)
+                .detail(format!("rule _RETURN on view {} depends on column \"{name}\"", self.shown(view))));
+        }
         let mut new = old.clone();
         let RelationKind::Table(table) = &mut new.kind else { return Err(not_a_table(&old.name)) };
         let Some(column) = table.columns.iter_mut().find(|c| c.name == name) else { return Err(undefined_column(name, &old.name)) };
@@ -707,7 +723,7 @@ pub(super) fn sequence_text(qualified: &str) -> String {
 }
 
 /// Whether an expression's text uses a column name: as a whole word, outside string literals. May say yes too often, never too seldom.
-fn mentions(text: &str, column: &str) -> bool {
+pub(super) fn mentions(text: &str, column: &str) -> bool {
     let word = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(column).any(|(at, found)| {
         !text[..at].ends_with(word) && !text[at + found.len()..].starts_with(word)

@@ -64,6 +64,9 @@ pub enum Job {
     ResetSequence { sequence: Oid, last: Option<i64> },
 }
 
+/// Stands in a [`JobError`]'s DETAIL for the values that the query gave.
+pub const VALUES: &str = "{values}";
+
 /// The error of a failed check of existing rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobError {

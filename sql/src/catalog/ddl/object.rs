@@ -52,7 +52,7 @@ impl DdlRun<'_> {
                 let inside: Vec<RelationDescriptor> =
                     self.catalog().relations.values().filter(|r| r.schema == schema.id).map(|r| r.as_ref().clone()).collect();
                 for relation in &inside {
-                    self.refuse_if_viewed(relation.id, "rename the schema of", &relation.name)?;
+                    self.refuse_if_viewed(relation.id, "renaming the schema of", &relation.name)?;
                 }
                 let text = |schema: &str, r: &RelationDescriptor| sequence_text(&format!("{}.{}", quote(schema), quote(&r.name)));
                 for sequence in inside.iter().filter(|r| matches!(r.kind, RelationKind::Sequence(_))) {

@@ -2,6 +2,7 @@
 
 use sqlparser::ast;
 
+use super::alter::mentions;
 use super::names::display;
 use super::{DdlRun, Job};
 use crate::catalog::descriptor::*;
@@ -78,7 +79,10 @@ impl DdlRun<'_> {
         for id in &found.gone {
             self.drop_keys_onto(*id, &found.gone);
         }
-        for id in found.gone {
+        // Tables take their own sequences with them; a sequence that is left is dropped for itself.
+        let is_sequence = |id: &Oid| self.catalog().relations.get(id).is_some_and(|r| matches!(r.kind, RelationKind::Sequence(_)));
+        let (sequences, others): (Vec<Oid>, Vec<Oid>) = found.gone.into_iter().partition(is_sequence);
+        for id in others.into_iter().chain(sequences) {
             self.drop_one(id, cascade)?;
         }
         Ok(())
@@ -229,10 +233,33 @@ impl DdlRun<'_> {
     /// View texts name what they read, so what they read keeps its name.
     pub(super) fn refuse_if_viewed(&self, id: Oid, what: &str, name: &str) -> Result<()> {
         match self.viewers(id).first().and_then(|v| self.catalog().relations.get(v)) {
-            Some(view) => Err(SqlError::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, format!("cannot {what} {name} because other objects depend on it"))
-                .detail(format!("view {} depends on it", view.name))),
+            Some(view) => Err(SqlError::unsupported(format!("{what} \"{name}\", which a view reads,"))
+                .detail(format!("View {} reads it by this name.", self.shown(view)))),
             None => Ok(()),
         }
+    }
+
+    /// Views whose text mentions a column of a relation.
+    pub(super) fn viewers_of_column(&self, id: Oid, column: &str) -> Vec<RelationDescriptor> {
+        let reads = |r: &RelationDescriptor| matches!(&r.kind, RelationKind::View(v) if mentions(&v.query, column));
+        self.viewers(id).iter().filter_map(|v| self.catalog().relations.get(v)).filter(|r| reads(r)).map(|r| r.as_ref().clone()).collect()
+    }
+
+    /// Before a column goes: views that read it go with CASCADE, or keep it.
+    pub(super) fn drop_column_viewers(&mut self, id: Oid, column: &str, cascade: bool) -> Result<()> {
+        let views = self.viewers_of_column(id, column);
+        if views.is_empty() {
+            return Ok(());
+        }
+        let table = self.catalog().relations.get(&id).map(|r| self.shown(r)).unwrap_or_default();
+        let what = format!("column {column} of table {table}");
+        if !cascade {
+            let detail: Vec<String> = views.iter().map(|v| format!("view {} depends on {what}", self.shown(v))).collect();
+            return Err(dependents(&what, &detail.join("\n")));
+        }
+        let ids: Vec<Oid> = views.iter().map(|v| v.id).collect();
+        self.tell_cascade(views.iter().map(|v| format!("view {}", self.shown(v))).collect());
+        self.drop_relations(&ids, &what, true, None)
     }
 
     /// Drops the foreign keys of `other` that refer to `target` (to one column of it, if given).
