@@ -145,3 +145,31 @@ INSERT INTO oc VALUES (3, 3, 'x'), (3, 3, 'y') ON CONFLICT (a) DO UPDATE SET c =
 INSERT INTO oc VALUES (1, 2) ON CONFLICT (c) DO NOTHING;
 INSERT INTO oc VALUES (1, 2) ON CONFLICT ON CONSTRAINT nope DO NOTHING;
 DROP TABLE oc;
+-- names that move
+CREATE SCHEMA other;
+CREATE TABLE moving (id serial PRIMARY KEY, x int GENERATED ALWAYS AS IDENTITY);
+ALTER SEQUENCE moving_id_seq RENAME TO renamed_seq;
+INSERT INTO moving DEFAULT VALUES RETURNING *;
+\d moving
+ALTER TABLE moving SET SCHEMA other;
+INSERT INTO other.moving DEFAULT VALUES RETURNING *;
+ALTER SCHEMA other RENAME TO another;
+INSERT INTO another.moving DEFAULT VALUES RETURNING *;
+\d another.moving
+DROP SCHEMA another CASCADE;
+-- dependents
+CREATE TABLE base (a int PRIMARY KEY, b int, c int);
+CREATE TABLE refers (a int REFERENCES base, r int UNIQUE);
+CREATE TABLE further (r int REFERENCES refers (r));
+CREATE VIEW va AS SELECT a FROM base;
+CREATE VIEW vva AS SELECT a FROM va;
+CREATE VIEW vb AS SELECT b FROM base;
+ALTER TABLE base DROP COLUMN c;
+ALTER TABLE base DROP COLUMN b;
+ALTER TABLE base DROP COLUMN b CASCADE;
+DROP TABLE base;
+DROP TABLE base, refers;
+DROP TABLE base, refers, further;
+DROP VIEW va, vva;
+DROP TABLE refers, base;
+DROP TABLE further, refers, base;

@@ -15,7 +15,7 @@ pub(super) fn ddl(r: &mut Reader<'_>) -> Result<Statement> {
         ("create", "user" | "role") if r.word_at(2) != Some("mapping") => create_role(r)?,
         ("create", "database") => create_database(r)?,
         ("create", "group") => return unsupported(r, "CREATE GROUP"),
-        ("create", "unlogged") => return unsupported(r, "UNLOGGED tables"),
+        ("create", "unlogged") => return unsupported(r, "CREATE UNLOGGED TABLE"),
         ("create", _) => create(r)?,
         ("alter", "user" | "role") => alter_role(r)?,
         ("alter", "database") => {

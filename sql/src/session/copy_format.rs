@@ -45,7 +45,8 @@ impl Style {
             CopyFormat::Binary => return Err(SqlError::unsupported("COPY BINARY")),
         };
         if !csv && (options.quote.is_some() || options.escape.is_some()) {
-            return Err(invalid("COPY quote and escape available only in CSV mode"));
+            let what = if options.quote.is_some() { "quote" } else { "escape" };
+            return Err(invalid(&format!("COPY {what} available only in CSV mode")));
         }
         let forced = [options.force_quote.clone(), options.force_not_null.clone(), options.force_null.clone()];
         if !csv && let Some(at) = forced.iter().position(Option::is_some) {
@@ -66,6 +67,10 @@ impl Style {
         }
         if null.contains(['\r', '\n']) {
             return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "COPY null representation cannot use newline or carriage return"));
+        }
+        if !csv && (delimiter.is_ascii_lowercase() || delimiter.is_ascii_digit() || matches!(delimiter, b'\\' | b'.')) {
+            let message = format!("COPY delimiter cannot be \"{}\"", char::from(delimiter));
+            return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
         }
         if csv && delimiter == quote {
             return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "COPY delimiter and quote must be different"));

@@ -64,9 +64,11 @@ impl DdlRun<'_> {
     /// Drops relations and, with `cascade`, what depends on them. `schema`: they go because this schema goes, and are told like dependents.
     fn drop_relations(&mut self, roots: &[Oid], what: &str, cascade: bool, schema: Option<&str>) -> Result<()> {
         let mut found = Dependents { roots: roots.to_vec(), gone: vec![], lines: vec![] };
-        for root in roots.iter().rev() {
-            let because = schema.map(|s| format!("schema {s}"));
-            self.gather(*root, because.as_deref(), schema.is_some(), &mut found);
+        let because = schema.map(|s| format!("schema {s}"));
+        // A schema's contents are its dependents, and dependents are looked at newest first.
+        let ordered: Vec<Oid> = if schema.is_some() { roots.iter().rev().copied().collect() } else { roots.to_vec() };
+        for root in ordered {
+            self.gather(root, because.as_deref(), schema.is_some(), &mut found);
         }
         // Gathered leaves first; told roots first.
         found.lines.reverse();
@@ -111,7 +113,13 @@ impl DdlRun<'_> {
         // Marked before its dependents are looked at: references may go round in a circle.
         found.gone.push(id);
         let place = found.gone.len() - 1;
-        let mut users: Vec<Oid> = self.viewers(id);
+        let viewers = self.viewers(id);
+        let reads = |view: &Oid, other: &Oid| {
+            let relation = self.catalog().relations.get(view);
+            matches!(relation.map(|r| &r.kind), Some(RelationKind::View(v)) if v.depends_on.contains(other))
+        };
+        // A view over views lists all they read: it is reached through the nearest one.
+        let mut users: Vec<Oid> = viewers.iter().filter(|v| !viewers.iter().any(|w| w != *v && reads(v, w))).copied().collect();
         users.extend(relation.table().map(|t| t.referenced_by.clone()).unwrap_or_default());
         users.sort_unstable();
         users.dedup();
@@ -423,7 +431,8 @@ pub(super) fn kind_word(kind: &RelationKind) -> &'static str {
 }
 
 fn dependents(what: &str, detail: &str) -> SqlError {
-    SqlError::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, format!("cannot drop {what} because other objects depend on it"))
+    let them = if what.starts_with("desired") { "them" } else { "it" };
+    SqlError::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, format!("cannot drop {what} because other objects depend on {them}"))
         .detail(detail)
         .hint("Use DROP ... CASCADE to drop the dependent objects too.")
 }
