@@ -183,7 +183,7 @@ mod tests {
         store
             .internal(move |txn| {
                 let prefix = prefix.clone();
-                Box::pin(async move { Ok(txn.scan(scan(Span::prefix(prefix.into()), 0)).await?.rows.len()) })
+                Box::pin(async move { Ok(txn.scan(scan(Span::prefix(Key::from(prefix)), 0)).await?.rows.len()) })
             })
             .await
             .unwrap()
@@ -201,7 +201,7 @@ mod tests {
         key
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn noted_rows_go_and_nothing_else() {
         let store = fixture();
         let table: Vec<_> = (0..1300).map(|n| row(200, 1, n)).collect();
