@@ -1,1 +1,5 @@
+//! Whole-system tests of Meridian: what they share.
 
+pub mod bank;
+pub mod process;
+pub mod tls;
