@@ -2,4 +2,5 @@
 
 pub mod bank;
 pub mod process;
+pub mod sim;
 pub mod tls;
