@@ -36,8 +36,8 @@ pub async fn serve(io: &mut ClientIo, session: &mut Session, mut drain: watch::R
     }
     let mut skipping = false;
     loop {
-        let message = match next_message(io, session, &mut drain).await {
-            Ok(Next::Message(tag, body)) => decode(tag, body),
+        let (tag, message) = match next_message(io, session, &mut drain).await {
+            Ok(Next::Message(tag, body)) => (tag, decode(tag, body)),
             Ok(Next::End(end)) => return end,
             Err(error) => return fatal(io, &error).await,
         };
@@ -65,7 +65,7 @@ pub async fn serve(io: &mut ClientIo, session: &mut Session, mut drain: watch::R
             },
             // The frame was cut correctly, so the stream is still in step: an error like any other, until Sync.
             Err(error) => {
-                skipping = tag_is_extended(&error);
+                skipping = matches!(tag, b'P' | b'B' | b'D' | b'E' | b'C');
                 let result = report(io, &error);
                 if !skipping { finish_ready(io, session).await } else { result }
             }
@@ -74,11 +74,6 @@ pub async fn serve(io: &mut ClientIo, session: &mut Session, mut drain: watch::R
             return if error.code == SqlState::CONNECTION_FAILURE { End::Client } else { fatal(io, &error).await };
         }
     }
-}
-
-/// After a body that does not decode the client is told, and everything up to its next Sync is skipped.
-fn tag_is_extended(error: &SqlError) -> bool {
-    error.code != SqlState::CHARACTER_NOT_IN_REPERTOIRE
 }
 
 enum Next {
