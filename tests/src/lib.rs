@@ -1,5 +1,8 @@
-//! Machinery of the tests that run the whole system: the simulator, and the comparisons with PostgreSQL 15.
+//! Whole-system tests of Meridian: what they share.
 
+pub mod bank;
 pub mod differential;
+pub mod process;
 pub mod sim;
+pub mod tls;
 pub mod transcript;
