@@ -2,6 +2,8 @@
 //!
 //! * `/health/live`: the process answers. `200` as long as it can.
 //! * `/health/ready`: the node can serve SQL: it has joined, its catalog is readable, it is not draining. `503` with the reason otherwise.
+//! * `/debug/check-replicas`: compares the replicas of every range whose lease this node holds, byte for byte at one log entry, and answers
+//!   with a line of JSON a range and one with the totals: `200` if all agree, `409` if any differs or could not be compared.
 //! * `/metrics`: Prometheus text format, made fresh at each request from the counters of every layer.
 
 use std::sync::Arc;
@@ -10,6 +12,9 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+use futures::future::BoxFuture;
+use meridian_replication::api::{NodeId, RangeId};
+use meridian_replication::consistency::ChecksumReport;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -19,6 +24,43 @@ pub trait NodeStatus: Send + Sync + 'static {
     fn not_ready(&self) -> Option<String>;
     /// All figures: name, help, kind, and samples with their labels.
     fn metrics(&self) -> Vec<Metric>;
+    /// Compares the replicas of the ranges whose lease this node holds; `None` while the node is starting.
+    fn check_replicas(&self) -> BoxFuture<'_, Option<ReplicaCheck>>;
+}
+
+/// What comparing replicas found.
+#[derive(Clone, Debug, Default)]
+pub struct ReplicaCheck {
+    /// Compared ranges.
+    pub ranges: Vec<ChecksumReport>,
+    /// Ranges that could not be compared, and why.
+    pub unchecked: Vec<(RangeId, String)>,
+}
+
+impl ReplicaCheck {
+    /// Whether every range was compared, with all its replicas, and all agree.
+    pub fn agrees(&self) -> bool {
+        self.unchecked.is_empty() && self.ranges.iter().all(|r| r.differing.is_empty() && r.missing.is_empty())
+    }
+
+    fn lines(&self) -> String {
+        let mut text = String::new();
+        for r in &self.ranges {
+            let agree = r.differing.is_empty() && r.missing.is_empty();
+            let nodes = |n: &[NodeId]| n.iter().map(|n| n.0).collect::<Vec<_>>();
+            let sums: Vec<_> = r.sums.iter().map(|(node, sum)| serde_json::json!({"node": node.0, "sum": format!("{sum:016x}")})).collect();
+            let line = serde_json::json!({
+                "range": r.range.0, "index": r.index, "agree": agree, "sums": sums,
+                "differing": nodes(&r.differing), "missing": nodes(&r.missing),
+            });
+            text += &format!("{line}\n");
+        }
+        for (range, why) in &self.unchecked {
+            text += &format!("{}\n", serde_json::json!({"range": range.0, "unchecked": why}));
+        }
+        let total = serde_json::json!({"ranges": self.ranges.len() + self.unchecked.len(), "all_agree": self.agrees()});
+        text + &format!("{total}\n")
+    }
 }
 
 /// One family of samples.
@@ -51,6 +93,7 @@ pub async fn serve(listener: TcpListener, node: Arc<dyn NodeStatus>, mut stop: w
         .route("/health/live", get(|| async { "ok\n" }))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
+        .route("/debug/check-replicas", get(check_replicas))
         .with_state(node);
     axum::serve(listener, app)
         .with_graceful_shutdown(async move {
@@ -63,6 +106,14 @@ async fn ready(State(node): State<Arc<dyn NodeStatus>>) -> (StatusCode, String) 
     match node.not_ready() {
         None => (StatusCode::OK, "ready\n".into()),
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}
+
+async fn check_replicas(State(node): State<Arc<dyn NodeStatus>>) -> (StatusCode, String) {
+    match node.check_replicas().await {
+        None => (StatusCode::SERVICE_UNAVAILABLE, "starting\n".into()),
+        Some(check) if check.agrees() => (StatusCode::OK, check.lines()),
+        Some(check) => (StatusCode::CONFLICT, check.lines()),
     }
 }
 

@@ -109,6 +109,9 @@ struct NodeFlags {
     /// Certificates directory.
     #[arg(long)]
     certs_dir: Option<PathBuf>,
+    /// File whose first line becomes root's password, if root has none yet. Later it is changed with ALTER ROLE.
+    #[arg(long, env = "MERIDIAN_ROOT_PASSWORD_FILE")]
+    root_password_file: Option<PathBuf>,
     /// SQL clients at most.
     #[arg(long, default_value_t = 1000)]
     max_connections: usize,
@@ -139,6 +142,7 @@ impl NodeFlags {
             clock: ClockChoice::SharedHost,
             insecure: self.insecure,
             certs_dir: self.certs_dir,
+            root_password_file: self.root_password_file,
             dead_after: Duration::from_secs(300),
             max_connections: self.max_connections,
             cache_bytes: self.cache_mib << 20,
@@ -212,7 +216,9 @@ async fn run(command: Command) -> Result<bool> {
         }
         Command::Cluster(command) => cluster::run(command).await.map(|()| true),
         Command::Sql { url, execute } => meridian::shell::run(&url, &execute).await,
-        Command::Cert(CertCommand::CreateCa { certs_dir }) => meridian::tls::create_ca(&certs_dir).map(|()| true).context("making an authority"),
+        Command::Cert(CertCommand::CreateCa { certs_dir }) => {
+            meridian::tls::create_ca(&certs_dir).map(|()| true).context("making an authority")
+        }
         Command::Cert(CertCommand::CreateNode { certs_dir, hosts }) => {
             if hosts.is_empty() {
                 bail!("name the hosts and addresses by which the node is reached");

@@ -8,6 +8,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use meridian_clock::{BoundedClock, Clock, Entropy, KernelClock, PhysicalClock, SharedHostClock, TaskGroup};
 use meridian_replication::api::Locality;
 use meridian_replication::placement::QueueOptions;
@@ -24,7 +26,7 @@ use tokio::net::{TcpListener, lookup_host};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::http::{self, Metric, NodeStatus};
+use crate::http::{self, Metric, NodeStatus, ReplicaCheck};
 use crate::node::{Foundation, Node};
 use crate::tls;
 use crate::wire::listener::{SqlListener, WireConfig};
@@ -70,6 +72,8 @@ pub struct ServeOptions {
     pub insecure: bool,
     /// Certificates directory.
     pub certs_dir: Option<PathBuf>,
+    /// File with root's first password.
+    pub root_password_file: Option<PathBuf>,
     /// Seconds of silence after which a node's replicas are replaced.
     pub dead_after: Duration,
     /// Clients at most.
@@ -93,13 +97,13 @@ pub async fn run(options: ServeOptions) -> Result<()> {
         Some(dir) if !options.insecure => Some(tls::read(dir)?),
         _ => None,
     };
+    let root_password = options.root_password_file.as_deref().map(read_password).transpose()?;
     let (entropy, tasks) = (Entropy::from_os(), TaskGroup::new());
     let engine = open_store(&options)?;
     let transport = open_transport(&options, &clock, &entropy, &tasks).await?;
     let sql = TcpListener::bind(&options.listen).await.with_context(|| format!("listening for SQL on {}", options.listen))?;
     let web = TcpListener::bind(&options.http).await.with_context(|| format!("listening for HTTP on {}", options.http))?;
-    let addresses =
-        Addresses { rpc: transport.local_address().to_string(), sql: options.listen.clone(), http: options.http.clone() };
+    let addresses = Addresses { rpc: transport.local_address().to_string(), sql: options.listen.clone(), http: options.http.clone() };
     let (drain, draining) = watch::channel(false);
     let (stop, stopping) = watch::channel(false);
     let status = Arc::new(Status { node: Mutex::new(None), not_ready: Mutex::new(Some("starting".into())), engine: engine.clone() });
@@ -139,7 +143,7 @@ pub async fn run(options: ServeOptions) -> Result<()> {
     };
     let listener = SqlListener::new(node.database.clone(), wire);
     *status.node.lock() = Some((node.clone(), listener.clone()));
-    tasks.spawn(probe(status.clone(), node.clone()));
+    tasks.spawn(probe(status.clone(), node.clone(), root_password));
     tracing::info!(node = %node.id(), sql = %options.listen, http = %options.http, "serving");
     let accepting = tokio::spawn(listener.clone().run(sql, draining));
     let mut standing = node.registry.standing();
@@ -193,7 +197,9 @@ impl Ends {
 
 fn check_security(options: &ServeOptions) -> Result<()> {
     if options.insecure {
-        tracing::warn!("RUNNING WITHOUT SECURITY (--insecure): no TLS, no passwords. Anyone who reaches the ports can read and change all data.");
+        tracing::warn!(
+            "RUNNING WITHOUT SECURITY (--insecure): no TLS, no passwords. Anyone who reaches the ports can read and change all data."
+        );
         return Ok(());
     }
     if options.certs_dir.is_none() {
@@ -214,9 +220,9 @@ fn clock_source(choice: &ClockChoice, single: bool) -> Arc<dyn PhysicalClock> {
 
 fn open_store(options: &ServeOptions) -> Result<Arc<dyn Engine>> {
     std::fs::create_dir_all(&options.data_dir).with_context(|| format!("creating {}", options.data_dir.display()))?;
-    let rocks =
-        RocksOptions { block_cache_bytes: options.cache_bytes, min_free_bytes: options.min_free_bytes, ..RocksOptions::default() };
-    let engine = RocksEngine::open(&options.data_dir, &rocks).with_context(|| format!("opening the store in {}", options.data_dir.display()))?;
+    let rocks = RocksOptions { block_cache_bytes: options.cache_bytes, min_free_bytes: options.min_free_bytes, ..RocksOptions::default() };
+    let engine =
+        RocksEngine::open(&options.data_dir, &rocks).with_context(|| format!("opening the store in {}", options.data_dir.display()))?;
     Ok(Arc::new(engine))
 }
 
@@ -253,6 +259,33 @@ async fn wait_for_clients(listener: &SqlListener) {
     }
 }
 
+/// The first line of a password file.
+fn read_password(file: &std::path::Path) -> Result<String> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("reading root's password from {}", file.display()))?;
+    let password = text.lines().next().unwrap_or_default();
+    if password.is_empty() {
+        bail!("{}: the first line should be root's password, but it is empty", file.display());
+    }
+    Ok(password.to_owned())
+}
+
+/// Gives root a password unless it has one: the way into a new secure cluster. Every node may be started with the same file, so that
+/// whoever comes first does it; a password changed later by SQL is not touched.
+async fn set_first_password(node: &Node, password: &str) {
+    loop {
+        let outcome = match node.database.password_verifier("root").await {
+            Ok(Some(_)) => return,
+            Ok(None) => node.database.set_password("root", password).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(()) => return tracing::info!("root's first password was set"),
+            Err(error) => tracing::debug!(%error, "root's password is not set yet"),
+        }
+        tokio::time::sleep(PROBE_INTERVAL).await;
+    }
+}
+
 /// What HTTP tells of the node.
 struct Status {
     node: Mutex<Option<(Arc<Node>, Arc<SqlListener>)>>,
@@ -261,7 +294,11 @@ struct Status {
 }
 
 /// Finds out, again and again, whether SQL can be served.
-async fn probe(status: Arc<Status>, node: Arc<Node>) {
+async fn probe(status: Arc<Status>, node: Arc<Node>, root_password: Option<String>) {
+    if let Some(password) = root_password {
+        *status.not_ready.lock() = Some("root's password is not set yet".into());
+        set_first_password(&node, &password).await;
+    }
     loop {
         let outcome = tokio::time::timeout(Duration::from_secs(5), node.database.probe()).await;
         let verdict = match outcome {
@@ -286,6 +323,21 @@ impl NodeStatus for Status {
         self.not_ready.lock().clone()
     }
 
+    fn check_replicas(&self) -> BoxFuture<'_, Option<ReplicaCheck>> {
+        async move {
+            let (node, _) = self.node.lock().clone()?;
+            let mut check = ReplicaCheck::default();
+            for descriptor in meridian_replication::api::RangeAdmin::leaseholder_ranges(&*node.store) {
+                match node.store.check_replicas(descriptor.id).await {
+                    Ok(report) => check.ranges.push(report),
+                    Err(error) => check.unchecked.push((descriptor.id, error.to_string())),
+                }
+            }
+            Some(check)
+        }
+        .boxed()
+    }
+
     fn metrics(&self) -> Vec<Metric> {
         let mut metrics = vec![];
         for (name, value) in self.engine.counters() {
@@ -294,7 +346,11 @@ impl NodeStatus for Status {
         let Some((node, listener)) = self.node.lock().clone() else { return metrics };
         let placement = node.placement();
         metrics.push(Metric::gauge("ranges_leaseholder", "Ranges whose lease this node holds.", placement.ranges));
-        metrics.push(Metric::gauge("ranges_underreplicated", "Of those, ranges with fewer replicas than wanted.", placement.under_replicated));
+        metrics.push(Metric::gauge(
+            "ranges_underreplicated",
+            "Of those, ranges with fewer replicas than wanted.",
+            placement.under_replicated,
+        ));
         metrics.push(Metric::gauge("ranges_impaired", "Of those, ranges with a replica on a node that is not live.", placement.impaired));
         metrics.push(Metric::gauge("ranges_unpublished", "Range addresses still to be published.", node.store.unpublished() as u64));
         let replicas = meridian_replication::api::RangeAdmin::replica_count(&*node.store);

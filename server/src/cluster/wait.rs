@@ -13,6 +13,8 @@ use super::state::{ClusterState, NodeEntry};
 const ALIVE_LIMIT: Duration = Duration::from_secs(60);
 /// Every range must have its replicas within this.
 const REPLICATED_LIMIT: Duration = Duration::from_secs(180);
+/// Replicas that a cluster keeps of each range.
+const REPLICAS: usize = 3;
 const POLL: Duration = Duration::from_millis(100);
 
 /// GET of a path on a node's HTTP port: status and body.
@@ -66,10 +68,15 @@ async fn until(node: &NodeEntry, path: &str, limit: Duration) -> Result<()> {
     }
 }
 
-/// Waits until every node serves SQL and no range lacks a replica.
+/// Waits until every node serves SQL and no range lacks a replica. With too few nodes for that, until every node serves SQL.
 pub async fn replicated(state: &ClusterState, progress: bool) -> Result<()> {
-    for node in state.nodes.iter().filter(|n| n.running()) {
+    let running = state.nodes.iter().filter(|n| n.running());
+    for node in running.clone() {
         ready(node).await?;
+    }
+    if running.count() < REPLICAS {
+        eprintln!("fewer than {REPLICAS} nodes run: ranges get all their replicas as nodes are added");
+        return Ok(());
     }
     let deadline = Instant::now() + REPLICATED_LIMIT;
     let mut told = None;
@@ -112,5 +119,7 @@ pub async fn table(state: &ClusterState) -> String {
         rows.push([node.number.to_string(), node.region.clone(), status, node.sql_url(), node.http_url(), node.pid.to_string()]);
     }
     let widths: Vec<usize> = (0..6).map(|c| rows.iter().map(|r| r[c].len()).max().unwrap_or(0)).collect();
-    rows.iter().map(|row| row.iter().zip(&widths).map(|(v, w)| format!("{v:<w$}  ")).collect::<String>().trim_end().to_owned() + "\n").collect()
+    rows.iter()
+        .map(|row| row.iter().zip(&widths).map(|(v, w)| format!("{v:<w$}  ")).collect::<String>().trim_end().to_owned() + "\n")
+        .collect()
 }
