@@ -160,7 +160,7 @@ fn transaction(r: &mut Reader<'_>) -> Result<Transaction> {
         }
         "start" => {
             r.expect(&["transaction"])?;
-            Transaction::Begin(Box::new(modes(r, true)?))
+            Transaction::Begin(Box::new(TransactionModes { start: true, ..modes(r, true)? }))
         }
         "commit" | "end" => {
             if word == "commit" && r.word() == Some("prepared") {

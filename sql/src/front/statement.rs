@@ -428,6 +428,8 @@ pub enum Isolation {
 /// Modes of BEGIN and SET TRANSACTION.
 #[derive(Clone, Debug, Default)]
 pub struct TransactionModes {
+    /// START TRANSACTION, which answers with its own tag.
+    pub start: bool,
     /// ISOLATION LEVEL
     pub isolation: Option<Isolation>,
     /// READ ONLY / READ WRITE

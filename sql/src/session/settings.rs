@@ -111,7 +111,12 @@ pub const SETTINGS: &[Setting] = &[
     r("standard_conforming_strings", "on", Kind::Only(&["on"]), "Causes '...' strings to treat backslashes literally."),
     s("statement_timeout", "0", Kind::Millis, "Sets the maximum allowed duration of any statement."),
     s("synchronize_seqscans", "on", Kind::Bool, "Enable synchronized sequential scans."),
-    s("synchronous_commit", "on", Kind::Only(&["on", "remote_apply", "remote_write", "local"]), "Sets the current transaction's synchronization level."),
+    s(
+        "synchronous_commit",
+        "on",
+        Kind::Only(&["on", "remote_apply", "remote_write", "local"]),
+        "Sets the current transaction's synchronization level.",
+    ),
     r("TimeZone", "UTC", Kind::Text, "Sets the time zone for displaying and interpreting time stamps."),
     s("transaction_deferrable", "off", Kind::Bool, "Whether to defer a read-only serializable transaction."),
     s("transaction_isolation", "serializable", ISOLATION, "Sets the current transaction's isolation level."),
@@ -185,7 +190,11 @@ impl Settings {
     /// Back to the session's start.
     pub fn reset(&mut self, name: &str) -> Result<(String, bool)> {
         let Some(def) = definition(name) else {
-            return if self.values.remove(name).is_some() || name.contains('.') { Ok((name.to_owned(), false)) } else { Err(unknown(name)) };
+            return if self.values.remove(name).is_some() || name.contains('.') {
+                Ok((name.to_owned(), false))
+            } else {
+                Err(unknown(name))
+            };
         };
         if matches!(def.kind, Kind::ReadOnly) {
             return Err(read_only(def));
@@ -270,6 +279,10 @@ fn normalise(def: &Setting, value: &str) -> Result<String> {
             Ok(number.to_string())
         }
         Kind::Millis => {
+            if let Some(negative) = value.trim().parse::<i64>().ok().filter(|n| *n < 0) {
+                let message = format!("{negative} ms is outside the valid range for parameter \"{}\" (0 .. {})", def.name, i32::MAX);
+                return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+            }
             let ms = millis(value).ok_or_else(|| invalid(def, value))?;
             bounds(ms as i64, 0, i64::from(i32::MAX))?;
             Ok(show_millis(ms))
@@ -365,7 +378,10 @@ fn kibibytes(value: &str) -> Option<i64> {
 
 fn show_kibibytes(kib: i64) -> String {
     let units = [(1 << 30, "TB"), (1 << 20, "GB"), (1 << 10, "MB")];
-    units.iter().find(|(size, _)| kib % size == 0 && kib > 0).map_or_else(|| format!("{kib}kB"), |(size, unit)| format!("{}{unit}", kib / size))
+    units
+        .iter()
+        .find(|(size, _)| kib % size == 0 && kib > 0)
+        .map_or_else(|| format!("{kib}kB"), |(size, unit)| format!("{}{unit}", kib / size))
 }
 
 #[cfg(test)]

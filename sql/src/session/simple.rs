@@ -111,7 +111,7 @@ impl Session {
         let tag = match control {
             Transaction::Begin(modes) => {
                 self.begin(modes, sink).await?;
-                "BEGIN"
+                if modes.start { "START TRANSACTION" } else { "BEGIN" }
             }
             Transaction::Commit { chain } => self.commit_block(*chain, sink).await?,
             Transaction::Rollback { chain } => {
@@ -132,7 +132,8 @@ impl Session {
             }
             Transaction::Set(modes) => {
                 if !self.txn.as_ref().is_some_and(|t| t.explicit) {
-                    let warning = SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "SET TRANSACTION can only be used in transaction blocks");
+                    let warning =
+                        SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "SET TRANSACTION can only be used in transaction blocks");
                     sink.notice("WARNING", &warning).await?;
                 }
                 self.set_transaction(modes).await?;
