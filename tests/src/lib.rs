@@ -5,3 +5,4 @@ pub mod differential;
 pub mod process;
 pub mod sim;
 pub mod tls;
+pub mod transcript;

@@ -169,6 +169,8 @@ pub enum Ddl {
         concurrently: bool,
         /// The statement's AS query as text, for CREATE VIEW and CREATE TABLE AS.
         query: Option<Box<Parsed>>,
+        /// CREATE TABLE AS … WITH NO DATA.
+        no_data: bool,
     },
     /// `ALTER TABLE [IF EXISTS] [ONLY] name action, …`; also `ALTER VIEW/SEQUENCE/INDEX name RENAME TO / SET SCHEMA / OWNER TO` (`object` tells).
     AlterTable {
@@ -315,6 +317,13 @@ pub enum AlterAction {
         deferrable: bool,
         /// INITIALLY DEFERRED.
         initially_deferred: bool,
+    },
+    /// `ALTER COLUMN c SET GENERATED ALWAYS | BY DEFAULT`
+    SetIdentity {
+        /// Column.
+        column: String,
+        /// ALWAYS.
+        always: bool,
     },
     /// `ALTER COLUMN c DROP IDENTITY [IF EXISTS]`
     DropIdentity {
