@@ -362,6 +362,7 @@ impl NodeStatus for Status {
         metrics.push(Metric::counter("sql_connections_refused_total", "SQL clients refused.", wire.refused.load(Ordering::Relaxed)));
         let failures = wire.authentication_failures.load(Ordering::Relaxed);
         metrics.push(Metric::counter("sql_authentication_failures_total", "Failed authentications.", failures));
+        metrics.push(Metric::gauge("sql_cached_plans", "Plans in the cache.", node.database.cached_plans() as u64));
         let sql = &node.database.counters;
         for (name, help, counter) in [
             ("sql_statements_total", "Statements begun.", &sql.statements),

@@ -1,4 +1,4 @@
-//! Whole-system tests of Meridian: what they share.
+//! Machinery of the tests that run the whole system: the simulator, real processes, and the comparisons with PostgreSQL 15.
 
 pub mod bank;
 pub mod differential;

@@ -143,6 +143,11 @@ impl Database {
         self.catalog.set_verifier(user, verifier).await
     }
 
+    /// Plans in the cache now.
+    pub fn cached_plans(&self) -> usize {
+        self.plans.entries()
+    }
+
     /// Sessions now.
     pub fn sessions(&self) -> Vec<(i32, SessionEntry)> {
         self.sessions.lock().iter().map(|(pid, entry)| (*pid, entry.clone())).collect()

@@ -74,12 +74,7 @@ impl PlanCache {
     }
 
     /// Entries now.
-    pub fn len(&self) -> usize {
+    pub fn entries(&self) -> usize {
         self.entries.lock().len()
-    }
-
-    /// Whether nothing is cached.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
