@@ -148,6 +148,7 @@ impl Node {
         if matches!(entrance, Entrance::Founded(_)) {
             on.tasks.spawn(bootstrap_catalog(database.clone()));
         }
+        on.tasks.spawn(meridian_sql::catalog::garbage::run(database.clone()));
         Ok(Node { identity, store, registry, kv, database, queue, tasks: on.tasks })
     }
 

@@ -126,6 +126,11 @@ impl SqlError {
         fields.table = Some(table.into());
         self
     }
+    /// Names the schema and table by the relation's OID, for callers that know the catalog.
+    pub fn of_relation(self, catalog: &crate::catalog::snapshot::CatalogSnapshot, relation: &crate::catalog::descriptor::RelationDescriptor) -> Self {
+        let schema = catalog.schemas.get(&relation.schema).map(|s| s.name.clone()).unwrap_or_default();
+        self.table(schema, relation.name.clone())
+    }
     /// Names the column.
     pub fn column(mut self, column: impl Into<String>) -> Self {
         self.fields().column = Some(column.into());

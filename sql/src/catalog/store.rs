@@ -5,7 +5,7 @@
 //!   CATALOG ‖ 'd' ‖ kind ‖ be32 oid     → descriptor
 //!   CATALOG ‖ 'o'                       → next free OID (taken in blocks, outside transactions)
 //!   CATALOG ‖ 's' ‖ be32 oid            → statistics of a table
-//!   CATALOG ‖ 'g' ‖ be32 storage id     → rows nobody refers to any more, to be deleted
+//!   CATALOG ‖ 'g' ‖ be32 storage id [‖ be32 index id]   → rows nobody refers to any more, to be deleted (`garbage`)
 //! ```
 //! **Consistency.** Every transaction that uses the catalog reads the version key in its own snapshot, and that read is in its
 //! read set: a transaction that commits at `c` is therefore known to have used the schema of `c`, whatever DDL ran beside it.
@@ -21,6 +21,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
 use super::descriptor::*;
+use super::garbage::Garbage;
 use super::keys::{CATALOG_STORAGE, table_prefix};
 use super::snapshot::CatalogSnapshot;
 use crate::error::{Result, SqlError, SqlState};
@@ -76,9 +77,14 @@ fn statistics_key(oid: Oid) -> Key {
     catalog_key(&tail)
 }
 
-fn garbage_key(storage: Oid) -> Key {
+/// Where the notes of rows to be deleted stand.
+pub(super) fn garbage_prefix() -> Key {
+    catalog_key(b"g")
+}
+
+fn garbage_key(garbage: Garbage) -> Key {
     let mut tail = vec![b'g'];
-    tail.extend_from_slice(&storage.to_be_bytes());
+    tail.extend(garbage.note());
     catalog_key(&tail)
 }
 
@@ -348,7 +354,7 @@ pub struct CatalogChanges {
     base_version: u64,
     puts: Vec<Descriptor>,
     deletes: Vec<Key>,
-    garbage: Vec<Oid>,
+    garbage: Vec<Garbage>,
 }
 
 /// Versions of uncommitted catalogs have this bit, so that a plan cached for one is never used for a committed one.
@@ -385,7 +391,7 @@ impl CatalogChanges {
     pub fn drop_relation(&mut self, oid: Oid) {
         if let Some(relation) = self.snapshot.relations.get(&oid) {
             if let Some(table) = relation.table() {
-                self.garbage.push(table.storage_id);
+                self.garbage.push(Garbage { storage: table.storage_id, index: None });
             }
             self.snapshot.remove_relation(oid);
         }
@@ -418,7 +424,12 @@ impl CatalogChanges {
 
     /// Leaves the rows under `storage` to the garbage job.
     pub fn discard_storage(&mut self, storage: Oid) {
-        self.garbage.push(storage);
+        self.garbage.push(Garbage { storage, index: None });
+    }
+
+    /// Leaves the entries of one index to the garbage job.
+    pub fn discard_index(&mut self, storage: Oid, index: u32) {
+        self.garbage.push(Garbage { storage, index: Some(index) });
     }
 
     fn delete(&mut self, key: Key) {
@@ -434,8 +445,8 @@ impl CatalogChanges {
         for key in std::mem::take(&mut self.deletes) {
             txn.delete(key).await?;
         }
-        for storage in std::mem::take(&mut self.garbage) {
-            txn.put(garbage_key(storage), Bytes::new(), Expect::AsRead).await?;
+        for garbage in std::mem::take(&mut self.garbage) {
+            txn.put(garbage_key(garbage), Bytes::new(), Expect::AsRead).await?;
         }
         txn.put(version_key(), encode(&(self.base_version + 1))?, Expect::AsRead).await?;
         // The snapshot's address-free identity: base version, the uncommitted bit, and a counter of flushes in between.

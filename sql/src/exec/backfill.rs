@@ -85,7 +85,7 @@ pub async fn backfill_chunk(
             match known.get(&entry.key) {
                 // Written already by the writer of the row: the value names the primary key, so equal values mean the same row.
                 Some(Some(value)) if *value == entry.value => continue,
-                Some(Some(_)) => return Err(duplicates(table, index, row)),
+                Some(Some(_)) => return Err(duplicates(table, index, row).of_relation(&cx.catalog, table)),
                 _ => {}
             }
             known.insert(entry.key.clone(), Some(entry.value.clone()));

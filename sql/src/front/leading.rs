@@ -33,7 +33,12 @@ fn dispatch(r: &mut Reader<'_>) -> Result<Statement> {
     };
     match word {
         "select" | "values" | "with" => query(r),
-        "insert" | "update" | "delete" => tree(r).map(Statement::Dml),
+        "insert" | "update" | "delete" => {
+            if let Some(n) = (1..r.rest().len()).find(|&n| r.word_at(n) == Some("current") && r.word_at(n + 1) == Some("of") && r.word_at(n - 1) == Some("where")) {
+                return Err(r.source.at(SqlError::unsupported("WHERE CURRENT OF"), r.tokens[r.at + n].span));
+            }
+            tree(r).map(Statement::Dml)
+        }
         "begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release" => transaction(r).map(Statement::Transaction),
         "set" => set(r),
         "show" => show(r),
@@ -160,7 +165,7 @@ fn transaction(r: &mut Reader<'_>) -> Result<Transaction> {
         }
         "start" => {
             r.expect(&["transaction"])?;
-            Transaction::Begin(Box::new(modes(r, true)?))
+            Transaction::Begin(Box::new(TransactionModes { start: true, ..modes(r, true)? }))
         }
         "commit" | "end" => {
             if word == "commit" && r.word() == Some("prepared") {

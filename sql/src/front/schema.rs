@@ -4,6 +4,7 @@ use sqlparser::ast;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::leading::{statement, tree};
+use super::lex;
 use super::statement::*;
 use super::tokens::Reader;
 use crate::error::{Result, SqlError, SqlState};
@@ -14,7 +15,7 @@ pub(super) fn ddl(r: &mut Reader<'_>) -> Result<Statement> {
         ("create", "user" | "role") if r.word_at(2) != Some("mapping") => create_role(r)?,
         ("create", "database") => create_database(r)?,
         ("create", "group") => return unsupported(r, "CREATE GROUP"),
-        ("create", "unlogged") => return unsupported(r, "UNLOGGED tables"),
+        ("create", "unlogged") => return unsupported(r, "CREATE UNLOGGED TABLE"),
         ("create", _) => create(r)?,
         ("alter", "user" | "role") => alter_role(r)?,
         ("alter", "database") => {
@@ -43,11 +44,11 @@ pub(super) fn ddl(r: &mut Reader<'_>) -> Result<Statement> {
             let ast = tree(&mut inner)?;
             inner.end()?;
             r.at = r.tokens.len();
-            Ddl::Ast { ast, concurrently: true, query: None }
+            Ddl::Ast { ast, concurrently: true, query: None, no_data: false }
         }
         ("comment", _) => comment(r)?,
         ("reassign", _) => return unsupported(r, "REASSIGN OWNED"),
-        _ => Ddl::Ast { ast: tree(r)?, concurrently: false, query: None },
+        _ => Ddl::Ast { ast: tree(r)?, concurrently: false, query: None, no_data: false },
     };
     Ok(Statement::Ddl(ddl))
 }
@@ -73,15 +74,33 @@ fn create(r: &mut Reader<'_>) -> Result<Ddl> {
                 _ => false,
             }
     });
-    let ast = tree(r)?;
+    let names = match start {
+        Some(start) if r.word_at(1) == Some("table") => name_list(r, &tokens[..start]),
+        _ => None,
+    };
+    let ast = match (&names, start) {
+        // sqlparser wants types in the list: it is taken out, and put back as columns without them.
+        (Some((open, names)), Some(start)) => {
+            let mut without = tokens[..*open].to_vec();
+            without.extend_from_slice(&tokens[start..]);
+            let mut inner = Reader::new(r.source, &without);
+            let ast = tree(&mut inner)?;
+            inner.end()?;
+            r.at = r.tokens.len();
+            with_names(ast, names, lex::weight(tokens))
+        }
+        _ => tree(r)?,
+    };
+    let mut no_data = false;
     let query = match start {
         Some(start) if with_query && has_query(&ast) => {
-            let end = r.at - (r.tokens.len() - tokens.len());
+            let end = tokens.len() - r.rest().len();
             let mut query = &tokens[start + 1..end.min(tokens.len())];
             // WITH [NO] DATA / WITH CHECK OPTION belongs to the outer statement.
             for tail in [&["with", "no", "data"][..], &["with", "data"]] {
                 let n = query.len().saturating_sub(tail.len());
                 if Reader::new(r.source, &query[n..]).accept(tail) {
+                    no_data |= tail.len() == 3;
                     query = &query[..n];
                 }
             }
@@ -89,7 +108,32 @@ fn create(r: &mut Reader<'_>) -> Result<Ddl> {
         }
         _ => None,
     };
-    Ok(Ddl::Ast { ast, concurrently: false, query })
+    Ok(Ddl::Ast { ast, concurrently: false, query, no_data })
+}
+
+/// `(a, b)` at the end of `tokens`: where it opens, and its names.
+fn name_list(r: &Reader<'_>, tokens: &[TokenWithSpan]) -> Option<(usize, Vec<ast::Ident>)> {
+    let open = tokens.iter().position(|t| t.token == Token::LParen)?;
+    let mut inner = Reader::new(r.source, &tokens[open + 1..]);
+    let mut names = vec![];
+    loop {
+        names.push(ast::Ident::new(inner.name().ok()?));
+        if inner.accept_token(&Token::RParen) {
+            return inner.done().then_some((open, names));
+        }
+        if !inner.accept_token(&Token::Comma) {
+            return None;
+        }
+    }
+}
+
+fn with_names(tree: Ast<ast::Statement>, names: &[ast::Ident], weight: usize) -> Ast<ast::Statement> {
+    let mut statement = (*tree).clone();
+    if let ast::Statement::CreateTable(create) = &mut statement {
+        let column = |name: &ast::Ident| ast::ColumnDef { name: name.clone(), data_type: ast::DataType::Unspecified, options: vec![] };
+        create.columns = names.iter().map(column).collect();
+    }
+    Ast::new(statement, weight)
 }
 
 fn has_query(ast: &ast::Statement) -> bool {
@@ -314,6 +358,13 @@ fn alter_action(r: &mut Reader<'_>) -> Result<AlterAction> {
         let column = r.name()?;
         if r.accept(&["drop", "identity"]) {
             return Ok(AlterAction::DropIdentity { column, if_exists: r.accept(&["if", "exists"]) });
+        }
+        if r.accept(&["set", "generated"]) {
+            let always = !r.accept(&["by", "default"]);
+            if always {
+                r.expect(&["always"])?;
+            }
+            return Ok(AlterAction::SetIdentity { column, always });
         }
         if r.word() == Some("set") && matches!(r.word_at(1), Some("statistics" | "storage" | "compression")) {
             let what = format!("ALTER COLUMN … SET {}", r.word_at(1).unwrap_or("").to_uppercase());

@@ -169,6 +169,8 @@ pub enum Ddl {
         concurrently: bool,
         /// The statement's AS query as text, for CREATE VIEW and CREATE TABLE AS.
         query: Option<Box<Parsed>>,
+        /// CREATE TABLE AS … WITH NO DATA.
+        no_data: bool,
     },
     /// `ALTER TABLE [IF EXISTS] [ONLY] name action, …`; also `ALTER VIEW/SEQUENCE/INDEX name RENAME TO / SET SCHEMA / OWNER TO` (`object` tells).
     AlterTable {
@@ -316,6 +318,13 @@ pub enum AlterAction {
         /// INITIALLY DEFERRED.
         initially_deferred: bool,
     },
+    /// `ALTER COLUMN c SET GENERATED ALWAYS | BY DEFAULT`
+    SetIdentity {
+        /// Column.
+        column: String,
+        /// ALWAYS.
+        always: bool,
+    },
     /// `ALTER COLUMN c DROP IDENTITY [IF EXISTS]`
     DropIdentity {
         /// Column.
@@ -428,6 +437,8 @@ pub enum Isolation {
 /// Modes of BEGIN and SET TRANSACTION.
 #[derive(Clone, Debug, Default)]
 pub struct TransactionModes {
+    /// START TRANSACTION, which answers with its own tag.
+    pub start: bool,
     /// ISOLATION LEVEL
     pub isolation: Option<Isolation>,
     /// READ ONLY / READ WRITE

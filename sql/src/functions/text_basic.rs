@@ -58,16 +58,24 @@ fn position(hay: &str, needle: &str) -> i32 {
     hay.find(needle).map_or(0, |i| count(&hay[..i]) + 1)
 }
 
+/// One character's upper case, if that is one character: as the C library's tables that PostgreSQL asks, 'ß' stays.
+fn upper(c: char) -> char {
+    let mut mapped = c.to_uppercase();
+    mapped.next().filter(|_| mapped.len() == 0).unwrap_or(c)
+}
+
+/// One character's lower case, if that is one character.
+fn lower(c: char) -> char {
+    let mut mapped = c.to_lowercase();
+    mapped.next().filter(|_| mapped.len() == 0).unwrap_or(c)
+}
+
 /// The first letter of each word upper, the rest lower; words are runs of alphanumerics.
 fn initcap(s: &str) -> String {
     let mut out = String::with_capacity(s.len());
     let mut inside = false;
     for c in s.chars() {
-        if inside {
-            out.extend(c.to_lowercase());
-        } else {
-            out.extend(c.to_uppercase());
-        }
+        out.push(if inside { lower(c) } else { upper(c) });
         inside = c.is_alphanumeric();
     }
     out
@@ -206,8 +214,8 @@ pub(super) const ENTRIES: &[Entry] = &[
     s("bpcharoctetlen", |_, x| Ok(Datum::Int4(text(&x[0])?.len() as i32))),
     s("bit_length(text)", |_, x| bits(text(&x[0])?.len())),
     s("bit_length(bytea)", |_, x| bits(bytes(&x[0])?.len())),
-    s("upper", |_, x| Ok(txt(text(&x[0])?.to_uppercase()))),
-    s("lower", |_, x| Ok(txt(text(&x[0])?.to_lowercase()))),
+    s("upper", |_, x| Ok(txt(text(&x[0])?.chars().map(upper).collect::<String>()))),
+    s("lower", |_, x| Ok(txt(text(&x[0])?.chars().map(lower).collect::<String>()))),
     s("initcap", |_, x| Ok(txt(initcap(text(&x[0])?)))),
     s("text_substr", |_, x| substring(text(&x[0])?, i4(&x[1])?, Some(i4(&x[2])?))),
     s("text_substr_no_len", |_, x| substring(text(&x[0])?, i4(&x[1])?, None)),

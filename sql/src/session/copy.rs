@@ -6,9 +6,9 @@ use sqlparser::ast;
 
 use super::Session;
 use super::api::ResultSink;
-use super::copy_format::{Reader, Record, Style};
+use super::copy_format::{Reader, Record, Style, shortened};
 use super::run::Commit;
-use crate::catalog::descriptor::{ColumnDescriptor, RelationDescriptor};
+use crate::catalog::descriptor::{ColumnDescriptor, RelationDescriptor, RelationKind};
 use crate::error::{Result, SqlError, SqlState};
 use crate::exec::copy::CopyWriter;
 use crate::exec::spill::DEFAULT_SPILL_BYTES;
@@ -28,7 +28,7 @@ impl Session {
             CopyEnd::File(_) => return Err(SqlError::unsupported("COPY to or from a file on the server").hint("Use \\copy of psql.")),
             CopyEnd::Program(_) => return Err(SqlError::unsupported("COPY PROGRAM")),
         }
-        let style = Style::new(&copy.options)?;
+        let mut style = Style::new(&copy.options)?;
         let rows = match (&copy.source, copy.from) {
             (CopySource::Table(name, columns), true) => {
                 if copy.filter.is_some() {
@@ -37,7 +37,7 @@ impl Session {
                 self.copy_from(name, columns, style, sink).await?
             }
             (CopySource::Query(_), true) => return Err(SqlError::new(SqlState::SYNTAX_ERROR, "COPY FROM needs a table")),
-            (source, false) => self.copy_to(source, &style, sink).await?,
+            (source, false) => self.copy_to(source, &mut style, sink).await?,
         };
         if commit == Commit::WithStatement {
             self.commit().await?;
@@ -45,11 +45,19 @@ impl Session {
         sink.complete(&format!("COPY {rows}")).await
     }
 
-    async fn copy_to(&mut self, source: &CopySource, style: &Style, sink: &mut dyn ResultSink) -> Result<u64> {
+    async fn copy_to(&mut self, source: &CopySource, style: &mut Style, sink: &mut dyn ResultSink) -> Result<u64> {
         let planned = match source {
             CopySource::Query(query) => self.plan(query, &[], false).await?,
             CopySource::Table(name, columns) => {
                 let relation = self.relation(name).await?;
+                let (kind, last) = (&relation.kind, &relation.name);
+                if let RelationKind::View(_) = kind {
+                    return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, format!("cannot copy from view \"{last}\""))
+                        .hint("Try the COPY (SELECT ...) TO variant."));
+                }
+                if let RelationKind::Sequence(_) = kind {
+                    return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, format!("cannot copy from sequence \"{last}\"")));
+                }
                 let catalog = self.catalog().await?;
                 let list = if columns.is_empty() { "*".into() } else { columns.iter().map(|c| quoted(c)).collect::<Vec<_>>().join(", ") };
                 let sql = format!("SELECT {list} FROM {}", self.qualified_name(&catalog, &relation));
@@ -60,6 +68,7 @@ impl Session {
         let Some(fields) = planned.fields.clone() else {
             return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "COPY query must have a RETURNING clause"));
         };
+        style.resolve(&fields.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(), false)?;
         sink.copy_out(false, fields.len()).await?;
         self.transaction().kv.begin_statement();
         let mut running = self.running(&planned.prepared.plan, false);
@@ -67,7 +76,7 @@ impl Session {
         let mut out = vec![];
         if style.header {
             let names: Vec<Option<&str>> = fields.iter().map(|f| Some(f.name.as_str())).collect();
-            style.write(&names, &mut out);
+            style.write_header(&names, &mut out);
         }
         let mut rows = 0;
         while let Some(batch) = self.next_batch(&mut running, params.clone(), Commit::Later).await? {
@@ -99,12 +108,13 @@ impl Session {
         Ok(rows)
     }
 
-    async fn copy_from(&mut self, name: &ast::ObjectName, columns: &[String], style: Style, sink: &mut dyn ResultSink) -> Result<u64> {
+    async fn copy_from(&mut self, name: &ast::ObjectName, columns: &[String], mut style: Style, sink: &mut dyn ResultSink) -> Result<u64> {
         let relation = self.relation(name).await?;
         if self.transaction().read_only {
             return Err(SqlError::new(SqlState::READ_ONLY_SQL_TRANSACTION, "cannot execute COPY FROM in a read-only transaction"));
         }
         let target = Target::new(&relation, columns)?;
+        style.resolve(&target.given.iter().map(|at| target.columns[*at].name.as_str()).collect::<Vec<_>>(), true)?;
         sink.copy_in(false, target.given.len()).await?;
         self.transaction().kv.begin_statement();
         let expressions = {
@@ -130,22 +140,27 @@ impl Session {
             let spill = SpillArea::new(self.db.spill_dir.clone(), DEFAULT_SPILL_BYTES);
             let view = self.env.view.clone();
             let mut cx = self.exec_context(Arc::from([]), Commit::Later, memory, spill).await?;
-            while let Some(record) = reader.next(last)? {
+            loop {
+                let record = match reader.next(last) {
+                    Ok(Some(record)) => record,
+                    Ok(None) => break,
+                    Err(error) => return Err(target.context(error, &reader)),
+                };
                 if std::mem::take(&mut header) {
                     if style.header_match {
-                        target.check_header(&record)?;
+                        target.check_header(&record).map_err(|e| target.context(e, &reader))?;
                     }
                     continue;
                 }
                 let lookup = cx.lookup.clone();
                 let io = Io { session: &view, now: Some(cx.transaction_micros), catalog: Some(&*lookup) };
-                let mut row = target.row(record, io, reader.line)?;
+                let mut row = target.row(record, io, &reader)?;
                 for (at, default) in defaults.iter().enumerate() {
                     if let Some(default) = default {
                         row[at] = default_value(default, &mut cx).await?;
                     }
                 }
-                writer.push(row, &mut cx).await?;
+                writer.push(row, &mut cx).await.map_err(|e| target.context(e, &reader))?;
             }
             if last {
                 return writer.finish(&mut cx).await;
@@ -172,8 +187,12 @@ struct Target<'r> {
 impl<'r> Target<'r> {
     fn new(relation: &'r RelationDescriptor, names: &[String]) -> Result<Self> {
         let Some(table) = relation.table() else {
-            let message = format!("cannot copy to \"{}\": it is not a table", relation.name);
-            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
+            let name = &relation.name;
+            return Err(match relation.kind {
+                RelationKind::View(_) => SqlError::new(SqlState::WRONG_OBJECT_TYPE, format!("cannot copy to view \"{name}\""))
+                    .hint("To enable copying to a view, provide an INSTEAD OF INSERT trigger."),
+                _ => SqlError::new(SqlState::WRONG_OBJECT_TYPE, format!("cannot copy to sequence \"{name}\"")),
+            });
         };
         let columns = &table.columns;
         if names.is_empty() {
@@ -199,33 +218,53 @@ impl<'r> Target<'r> {
     }
 
     fn check_header(&self, record: &Record) -> Result<()> {
-        for (at, field) in self.given.iter().zip(record) {
-            if field.as_deref() != Some(&self.columns[*at].name) {
-                let message = format!("column name mismatch in header line: got \"{}\"", field.as_deref().unwrap_or(""));
+        for (n, (at, field)) in self.given.iter().zip(record).enumerate() {
+            let expected = &self.columns[*at].name;
+            if field.as_deref() != Some(expected) {
+                let number = n + 1;
+                let message = match field {
+                    Some(got) => format!("column name mismatch in header line field {number}: got \"{got}\", expected \"{expected}\""),
+                    None => format!("column name mismatch in header line field {number}: got null value, expected \"{expected}\""),
+                };
                 return Err(SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, message));
             }
+        }
+        if record.len() != self.given.len() {
+            let message = format!("wrong number of fields in header line: got {}, expected {}", record.len(), self.given.len());
+            return Err(SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, message));
         }
         Ok(())
     }
 
-    fn row(&self, record: Record, io: Io<'_>, line: u64) -> Result<Vec<Datum>> {
-        let context = |mut error: SqlError, column: Option<&str>| {
-            let place = column.map(|c| format!(", column {c}")).unwrap_or_default();
-            error.more.get_or_insert_default().context = Some(format!("COPY {}, line {line}{place}", self.relation.name));
-            error
-        };
+    /// Tells where in the input an error happened, unless it is told already.
+    fn context(&self, error: SqlError, reader: &Reader) -> SqlError {
+        self.place(error, format!("COPY {}, line {}: \"{}\"", self.relation.name, reader.line, reader.text()))
+    }
+
+    fn place(&self, mut error: SqlError, place: String) -> SqlError {
+        // A conflict between transactions has nothing to do with the line.
+        if error.kv().is_none() {
+            error.more.get_or_insert_default().context.get_or_insert(place);
+        }
+        error
+    }
+
+    fn row(&self, record: Record, io: Io<'_>, reader: &Reader) -> Result<Vec<Datum>> {
         if record.len() > self.given.len() {
-            return Err(context(SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, "extra data after last expected column"), None));
+            return Err(self.context(SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, "extra data after last expected column"), reader));
         }
         if let Some(missing) = self.given.get(record.len()) {
             let message = format!("missing data for column \"{}\"", self.columns[*missing].name);
-            return Err(context(SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, message), None));
+            return Err(self.context(SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, message), reader));
         }
         let mut row = vec![Datum::Null; self.columns.len()];
         for (at, field) in self.given.iter().zip(record) {
             let column = &self.columns[*at];
             if let Some(text) = field {
-                row[*at] = parse_text(column.ty, column.typmod, &text, io).map_err(|e| context(e, Some(&column.name)))?;
+                row[*at] = parse_text(column.ty, column.typmod, &text, io).map_err(|e| {
+                    let value = shortened(&text);
+                    self.place(e, format!("COPY {}, line {}, column {}: \"{value}\"", self.relation.name, reader.line, column.name))
+                })?;
             }
         }
         Ok(row)

@@ -1,6 +1,7 @@
 //! COPY's text and CSV formats, as pure functions over bytes (PostgreSQL manual, COPY, "File Formats").
 
 use crate::error::{Result, SqlError, SqlState};
+use crate::front::statement::CopyColumns;
 use crate::front::{CopyFormat, CopyOptions};
 
 /// Longest single record, in bytes.
@@ -19,7 +20,12 @@ pub struct Style {
     pub header_match: bool,
     quote: u8,
     escape: u8,
+    /// Columns that are always quoted, never NULL when unquoted, NULL even when quoted: as given, resolved by [`Style::resolve`].
+    forced: [Option<CopyColumns>; 3],
+    force: [Vec<bool>; 3],
 }
+
+const FORCE: [&str; 3] = ["FORCE_QUOTE", "FORCE_NOT_NULL", "FORCE_NULL"];
 
 fn one_byte(option: &str, value: Option<&str>, default: u8) -> Result<u8> {
     match value.map(str::as_bytes) {
@@ -39,10 +45,13 @@ impl Style {
             CopyFormat::Binary => return Err(SqlError::unsupported("COPY BINARY")),
         };
         if !csv && (options.quote.is_some() || options.escape.is_some()) {
-            return Err(invalid("COPY quote and escape available only in CSV mode"));
+            let what = if options.quote.is_some() { "quote" } else { "escape" };
+            return Err(invalid(&format!("COPY {what} available only in CSV mode")));
         }
-        if options.force_quote.is_some() || options.force_not_null.is_some() || options.force_null.is_some() {
-            return Err(SqlError::unsupported("COPY FORCE_QUOTE, FORCE_NOT_NULL or FORCE_NULL"));
+        let forced = [options.force_quote.clone(), options.force_not_null.clone(), options.force_null.clone()];
+        if !csv && let Some(at) = forced.iter().position(Option::is_some) {
+            let what = ["force quote", "force not null", "force null"][at];
+            return Err(invalid(&format!("COPY {what} available only in CSV mode")));
         }
         if let Some(encoding) = &options.encoding
             && !matches!(encoding.to_ascii_lowercase().as_str(), "utf8" | "utf-8" | "unicode")
@@ -59,10 +68,42 @@ impl Style {
         if null.contains(['\r', '\n']) {
             return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "COPY null representation cannot use newline or carriage return"));
         }
+        if !csv && (delimiter.is_ascii_lowercase() || delimiter.is_ascii_digit() || matches!(delimiter, b'\\' | b'.')) {
+            let message = format!("COPY delimiter cannot be \"{}\"", char::from(delimiter));
+            return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+        }
         if csv && delimiter == quote {
             return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "COPY delimiter and quote must be different"));
         }
-        Ok(Style { csv, delimiter, null, header: options.header, header_match: options.header_match, quote, escape })
+        Ok(Style { csv, delimiter, null, header: options.header, header_match: options.header_match, quote, escape, forced, force: Default::default() })
+    }
+
+    /// Finds the columns of FORCE_QUOTE, FORCE_NOT_NULL and FORCE_NULL among those copied.
+    pub fn resolve(&mut self, columns: &[&str], from: bool) -> Result<()> {
+        for (at, forced) in self.forced.iter().enumerate() {
+            let Some(forced) = forced else { continue };
+            let what = ["force quote", "force not null", "force null"][at];
+            if from != (at > 0) {
+                let side = if at > 0 { "COPY FROM" } else { "COPY TO" };
+                return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, format!("COPY {what} only available using {side}")));
+            }
+            let mut set = vec![matches!(forced, CopyColumns::All); columns.len()];
+            if let CopyColumns::List(names) = forced {
+                for name in names {
+                    let Some(n) = columns.iter().position(|c| c == name) else {
+                        let message = format!("{} column \"{name}\" not referenced by COPY", FORCE[at]);
+                        return Err(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, message));
+                    };
+                    set[n] = true;
+                }
+            }
+            self.force[at] = set;
+        }
+        Ok(())
+    }
+
+    fn forces(&self, what: usize, column: usize) -> bool {
+        self.force[what].get(column).copied().unwrap_or(false)
     }
 
     /// Appends one record. `None` is NULL.
@@ -73,7 +114,7 @@ impl Style {
             }
             match field {
                 None => out.extend_from_slice(self.null.as_bytes()),
-                Some(text) if self.csv => self.write_csv(text, fields.len() == 1, out),
+                Some(text) if self.csv => self.write_csv(text, fields.len() == 1, self.forces(0, n), out),
                 Some(text) => self.write_text(text, out),
             }
         }
@@ -100,9 +141,14 @@ impl Style {
         }
     }
 
-    fn write_csv(&self, text: &str, alone: bool, out: &mut Vec<u8>) {
+    /// Appends the header line: names are not quoted by force.
+    pub fn write_header(&self, names: &[Option<&str>], out: &mut Vec<u8>) {
+        Style { force: Default::default(), ..self.clone() }.write(names, out);
+    }
+
+    fn write_csv(&self, text: &str, alone: bool, force: bool, out: &mut Vec<u8>) {
         let special = |b: u8| b == self.delimiter || b == self.quote || b == b'\n' || b == b'\r';
-        if text != self.null && !text.bytes().any(special) && !(alone && text == "\\.") {
+        if !force && text != self.null && !text.bytes().any(special) && !(alone && text == "\\.") {
             out.extend_from_slice(text.as_bytes());
             return;
         }
@@ -126,6 +172,8 @@ pub struct Reader {
     ended: bool,
     /// Records read so far, from 1: "line" in messages.
     pub line: u64,
+    /// Where the last record's text stands in `buffer`.
+    record: std::ops::Range<usize>,
 }
 
 /// One record's fields; `None` is NULL.
@@ -134,7 +182,12 @@ pub type Record = Vec<Option<String>>;
 impl Reader {
     /// A reader of records in `style`.
     pub fn new(style: Style) -> Self {
-        Reader { style, buffer: vec![], at: 0, ended: false, line: 0 }
+        Reader { style, buffer: vec![], at: 0, ended: false, line: 0, record: 0..0 }
+    }
+
+    /// The text of the last record, cut as PostgreSQL cuts it in messages.
+    pub fn text(&self) -> String {
+        shortened(&String::from_utf8_lossy(self.buffer.get(self.record.clone()).unwrap_or(&[])))
     }
 
     /// More input.
@@ -158,6 +211,7 @@ impl Reader {
         let start = self.at;
         self.at += consumed;
         self.line += 1;
+        self.record = start..start + length;
         let line = &self.buffer[start..start + length];
         if line == b"\\." {
             self.ended = true;
@@ -194,9 +248,6 @@ impl Reader {
         }
         if !last || rest.is_empty() {
             return Ok(None);
-        }
-        if quoted {
-            return Err(SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, "unterminated CSV quoted field"));
         }
         let length = if rest.ends_with(b"\r") { rest.len() - 1 } else { rest.len() };
         Ok(Some((length, rest.len())))
@@ -246,7 +297,9 @@ impl Reader {
                 end => {
                     let text = String::from_utf8(std::mem::take(&mut field))
                         .map_err(|_| SqlError::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, "invalid byte sequence for encoding \"UTF8\""))?;
-                    fields.push(if !was_quoted && text == self.style.null { None } else { Some(text) });
+                    let n = fields.len();
+                    let null = text == self.style.null && if was_quoted { self.style.forces(2, n) } else { !self.style.forces(1, n) };
+                    fields.push(if null { None } else { Some(text) });
                     was_quoted = false;
                     if end.is_none() {
                         return Ok(fields);
@@ -256,6 +309,16 @@ impl Reader {
             at += 1;
         }
     }
+}
+
+/// PostgreSQL's `limit_printout_length`.
+pub fn shortened(text: &str) -> String {
+    const SHOWN: usize = 100;
+    if text.len() <= SHOWN {
+        return text.to_owned();
+    }
+    let cut = (0..=SHOWN).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}...", &text[..cut])
 }
 
 /// Resolves the backslash sequences of the text format.

@@ -1,7 +1,8 @@
 //! Cursors: DECLARE, FETCH, MOVE, CLOSE.
 //!
-//! A plain cursor pulls rows from its plan as they are fetched. A SCROLL or WITH HOLD cursor keeps the rows it has seen, within the
-//! query's memory limit, to go back over them; WITH HOLD reads the rest at commit and lives on.
+//! A cursor pulls rows from its plan as they are fetched, and keeps those it has seen to go back over them: a SCROLL or WITH HOLD cursor all
+//! of them, within the query's memory limit; one that says neither while they are few; NO SCROLL none. WITH HOLD reads the rest when it
+//! is declared and lives on after the transaction.
 
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use super::Session;
 use super::api::{Field, Format, ResultSink};
 use super::extended::{Portal, PortalState, plannable};
 use super::run::Commit;
+use crate::catalog::system::extras::Cursor;
 use crate::error::{Result, SqlError, SqlState};
 use crate::exec::RowBatch;
 use crate::front::{Declare, Fetch, FetchDirection};
@@ -17,7 +19,10 @@ use crate::types::Datum;
 /// What a cursor remembers beyond a portal.
 pub struct CursorState {
     hold: bool,
+    /// It can go back: it keeps what it has seen.
     scroll: bool,
+    /// It was promised to go back; otherwise it stops keeping rows when they get many.
+    must_scroll: bool,
     /// Rows seen, for going back; empty unless `scroll`.
     seen: Vec<Datum>,
     seen_bytes: usize,
@@ -29,6 +34,8 @@ pub struct CursorState {
     /// Rows of the current batch not yet given (without `scroll`).
     pending: Vec<Datum>,
     exhausted: bool,
+    /// Its row of `pg_cursors`.
+    listed: Cursor,
 }
 
 impl CursorState {
@@ -39,7 +46,7 @@ impl CursorState {
 }
 
 impl Session {
-    pub(super) async fn declare(&mut self, declare: &Declare, sink: &mut dyn ResultSink) -> Result<()> {
+    pub(super) async fn declare(&mut self, declare: &Declare, text: &str, sink: &mut dyn ResultSink) -> Result<()> {
         let explicit = self.txn.as_ref().is_some_and(|t| t.explicit);
         if !explicit && !declare.hold {
             return Err(SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "DECLARE CURSOR can only be used in transaction blocks"));
@@ -61,7 +68,8 @@ impl Session {
         }
         let cursor = CursorState {
             hold: declare.hold,
-            scroll: declare.scroll == Some(true) || declare.hold,
+            scroll: declare.scroll != Some(false) || declare.hold,
+            must_scroll: declare.scroll == Some(true) || declare.hold,
             seen: vec![],
             seen_bytes: 0,
             width: fields.len(),
@@ -69,6 +77,14 @@ impl Session {
             position: 0,
             pending: vec![],
             exhausted: false,
+            listed: Cursor {
+                name: declare.name.clone(),
+                statement: text.to_owned(),
+                hold: declare.hold,
+                binary: declare.binary,
+                scroll: declare.scroll == Some(true),
+                created: Some(self.env.statement_micros),
+            },
         };
         let portal = Portal {
             parsed: None,
@@ -85,7 +101,16 @@ impl Session {
             while self.pull_cursor(&mut portal).await? {}
             self.portals.insert(declare.name.clone(), portal);
         }
+        self.list_cursors();
         sink.complete("DECLARE CURSOR").await
+    }
+
+    /// Tells `pg_cursors` what cursors there are.
+    pub(super) fn list_cursors(&self) {
+        if let Some(entry) = self.db.sessions.lock().get_mut(&self.pid) {
+            let cursors = self.portals.iter().filter_map(|(name, portal)| portal.cursor.as_ref().map(|c| (name.clone(), c.listed.clone())));
+            entry.cursors = cursors.collect();
+        }
     }
 
     pub(super) async fn fetch(&mut self, fetch: &Fetch, sink: &mut dyn ResultSink) -> Result<()> {
@@ -220,6 +245,13 @@ impl Session {
         cursor.pulled += batch.len;
         if cursor.scroll {
             cursor.seen_bytes += batch.datums.len() * size_of::<Datum>();
+            if !cursor.must_scroll && cursor.seen_bytes > limit / 8 {
+                // From here on forward only, as PostgreSQL's cursors over plans that cannot run backward.
+                cursor.scroll = false;
+                cursor.pending = std::mem::take(&mut cursor.seen);
+                cursor.pending.extend_from_slice(&batch.datums);
+                return Ok(true);
+            }
             if cursor.seen_bytes > limit {
                 let message = "the rows of a SCROLL or WITH HOLD cursor do not fit in work_mem";
                 return Err(SqlError::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message));
@@ -239,12 +271,14 @@ impl Session {
         match name {
             None => {
                 self.portals.retain(|_, p| p.cursor.is_none());
+                self.list_cursors();
                 sink.complete("CLOSE CURSOR ALL").await
             }
             Some(name) => {
                 if self.portals.remove(name).is_none() {
                     return Err(SqlError::new(SqlState::INVALID_CURSOR_NAME, format!("cursor \"{name}\" does not exist")));
                 }
+                self.list_cursors();
                 sink.complete("CLOSE CURSOR").await
             }
         }

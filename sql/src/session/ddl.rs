@@ -14,9 +14,10 @@ use super::analyze::SessionAnalyzer;
 use super::api::ResultSink;
 use super::database::SqlCounters;
 use super::run::Commit;
-use crate::catalog::ddl::{DdlRun, Job, JobError};
+use crate::catalog::ddl::{DdlRun, Job, JobError, VALUES};
 use crate::catalog::descriptor::{Oid, RelationKind};
 use crate::catalog::keys;
+use crate::catalog::snapshot::CatalogSnapshot;
 use crate::catalog::store::CatalogChanges;
 use crate::error::{Result, SqlError, SqlState};
 use crate::exec::backfill::backfill_chunk;
@@ -24,6 +25,7 @@ use crate::exec::sequence::SequenceState;
 use crate::exec::spill::DEFAULT_SPILL_BYTES;
 use crate::exec::{MemoryBudget, SpillArea};
 use crate::front::Ddl;
+use crate::types::DataType;
 
 /// Runs of a schema change inside the server before a serialization failure is shown.
 const MAX_DDL_RETRIES: u32 = 30;
@@ -41,7 +43,7 @@ impl Session {
             return Err(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
         }
         if self.transaction().read_only {
-            let message = "cannot execute DDL in a read-only transaction";
+            let message = format!("cannot execute {} in a read-only transaction", words(ddl));
             return Err(SqlError::new(SqlState::READ_ONLY_SQL_TRANSACTION, message));
         }
         sink.mark();
@@ -146,11 +148,17 @@ impl Session {
                 self.change_catalog(Change::Publish { table, index }).await?;
             }
             Job::MustBeEmpty { query, error } => {
-                if !self.internal(&query).await?.is_empty() {
-                    return Err(job_error(*error));
+                if let Some(row) = self.internal(&query).await?.into_iter().next() {
+                    let values = row.iter().map(|d| crate::types::to_text(d, DataType::TEXT, self.io())).collect::<Vec<_>>().join(", ");
+                    return Err(job_error(*error, &values, &*self.catalog().await?));
                 }
             }
             Job::Run(sql) => return self.internal_write(&sql).await,
+            Job::Rewrite { sql, table, scratch } => {
+                let outcome = self.internal_write(&sql).await;
+                let catalog = self.catalog().await?;
+                return outcome.map_err(|error| of_the_original(error, &catalog, table, scratch));
+            }
             Job::Adopt { table, scratch } => _ = self.change_catalog(Change::Adopt { table, scratch }).await?,
             Job::ResetSequence { sequence, last } => {
                 let catalog = self.catalog().await?;
@@ -267,11 +275,61 @@ enum Step {
     Remove { table: Oid, index: u32 },
 }
 
-fn job_error(error: JobError) -> SqlError {
-    let mut out = SqlError::new(SqlState(error.code), error.message).table("", error.table);
-    if let Some(more) = &mut out.more {
-        more.schema = None;
-        more.constraint = error.constraint;
+/// A rewrite's error, told of the table the user knows instead of the copy.
+fn of_the_original(error: SqlError, catalog: &CatalogSnapshot, table: Oid, scratch: Oid) -> SqlError {
+    let Some(relation) = catalog.relations.get(&table) else { return error };
+    if error.code != SqlState::UNIQUE_VIOLATION {
+        return error;
     }
+    let fields = error.more.unwrap_or_default();
+    let copy = fields.constraint.unwrap_or_default();
+    let index = copy.strip_suffix(&format!("_{scratch}")).unwrap_or(&copy).to_owned();
+    let detail = fields.detail.unwrap_or_default().replace("already exists.", "is duplicated.");
+    SqlError::new(SqlState::UNIQUE_VIOLATION, format!("could not create unique index \"{index}\""))
+        .detail(detail)
+        .of_relation(catalog, relation)
+        .constraint(index)
+}
+
+/// What a schema change is called where it is refused.
+fn words(ddl: &Ddl) -> String {
+    let Ddl::Ast { ast, query, .. } = ddl else {
+        return match ddl {
+            Ddl::AlterTable { .. } => "ALTER TABLE",
+            Ddl::AlterSequence { .. } => "ALTER SEQUENCE",
+            Ddl::CreateRole { .. } => "CREATE ROLE",
+            Ddl::AlterRole { .. } | Ddl::RenameRole { .. } => "ALTER ROLE",
+            Ddl::DropRole { .. } => "DROP ROLE",
+            Ddl::AlterSchema { .. } => "ALTER SCHEMA",
+            Ddl::AlterDatabase { .. } => "ALTER DATABASE",
+            Ddl::Comment { .. } => "COMMENT",
+            _ => "a schema change",
+        }
+        .into();
+    };
+    use sqlparser::ast::Statement as S;
+    match &**ast {
+        S::CreateTable(_) if query.is_some() => "CREATE TABLE AS".into(),
+        S::CreateTable(_) => "CREATE TABLE".into(),
+        S::CreateIndex(_) => "CREATE INDEX".into(),
+        S::CreateView(_) => "CREATE VIEW".into(),
+        S::CreateSequence { .. } => "CREATE SEQUENCE".into(),
+        S::CreateSchema { .. } => "CREATE SCHEMA".into(),
+        S::Drop { object_type, .. } => format!("DROP {object_type}"),
+        S::Truncate(_) => "TRUNCATE TABLE".into(),
+        _ => "a schema change".into(),
+    }
+}
+
+fn job_error(error: JobError, values: &str, catalog: &CatalogSnapshot) -> SqlError {
+    let mut out = SqlError::new(SqlState(error.code), error.message);
+    if let Some(relation) = catalog.relations.get(&error.table) {
+        out = out.of_relation(catalog, relation);
+    }
+    if let Some(detail) = error.detail {
+        out = out.detail(detail.replace(VALUES, values));
+    }
+    let fields = out.more.get_or_insert_default();
+    (fields.constraint, fields.column) = (error.constraint, error.column);
     out
 }

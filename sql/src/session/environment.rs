@@ -77,8 +77,13 @@ impl Environment {
 
     /// The clock in PostgreSQL's microseconds.
     pub fn now_micros(&self, db: &Database) -> i64 {
-        (db.kv.now().unix_nanos() / 1000) as i64 - POSTGRES_EPOCH_MICROS
+        clock_micros(db)
     }
+}
+
+/// The clock in PostgreSQL's microseconds.
+pub(super) fn clock_micros(db: &Database) -> i64 {
+    (db.kv.now().unix_nanos() / 1000) as i64 - POSTGRES_EPOCH_MICROS
 }
 
 fn view(settings: &Settings, user: &str, database: &str, pid: i32) -> SessionView {

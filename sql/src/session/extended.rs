@@ -8,6 +8,7 @@ use super::api::{Executed, Field, Format, ResultSink, StatementDescription};
 use super::plan_cache::Planned;
 use super::run::{Commit, Ran, Running, indeterminate, tag};
 use super::{Session, show};
+use crate::catalog::system::extras::PreparedStatement;
 use crate::error::{Result, SqlError, SqlState};
 use crate::front::{self, Parsed};
 use crate::types::{DataType, Datum, NO_TYPMOD};
@@ -54,6 +55,11 @@ impl Portal {
     }
 }
 
+fn same_columns(a: Option<&[Field]>, b: Option<&[Field]>) -> bool {
+    let shape = |fields: Option<&[Field]>| fields.map(|f| f.iter().map(|x| (x.name.clone(), x.ty)).collect::<Vec<_>>());
+    shape(a) == shape(b)
+}
+
 impl Session {
     /// Parse.
     pub async fn parse(&mut self, name: &str, sql: &str, types: &[u32]) -> Result<()> {
@@ -62,12 +68,20 @@ impl Session {
             return Err(SqlError::new(SqlState::DUPLICATE_PREPARED_STATEMENT, message));
         }
         let statement = self.prepare_statement(sql, types).await?;
-        self.keep_statement(name, statement)
+        self.keep_statement(name, statement, sql, false)
     }
 
-    pub(super) fn keep_statement(&mut self, name: &str, statement: Statement) -> Result<()> {
+    pub(super) fn keep_statement(&mut self, name: &str, statement: Statement, text: &str, from_sql: bool) -> Result<()> {
         if self.statements.len() >= MAX_NAMED {
             return Err(SqlError::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, format!("more than {MAX_NAMED} prepared statements")));
+        }
+        if !name.is_empty()
+            && let Some(entry) = self.db.sessions.lock().get_mut(&self.pid)
+        {
+            let parameters = statement.planned.lock().as_ref().map(|p| p.parameters.clone()).unwrap_or_default();
+            let prepared = Some(self.env.statement_micros);
+            let row = PreparedStatement { name: name.to_owned(), statement: text.to_owned(), prepared, parameters, from_sql };
+            entry.prepared.insert(name.to_owned(), row);
         }
         self.statements.insert(name.to_owned(), Arc::new(statement));
         Ok(())
@@ -95,20 +109,33 @@ impl Session {
     }
 
     /// The statement's plan for the present catalog and settings.
-    async fn planned(&mut self, statement: &Statement) -> Result<Arc<Planned>> {
+    pub(super) async fn planned(&mut self, statement: &Statement) -> Result<Arc<Planned>> {
         let Some(parsed) = &statement.parsed else { return Err(SqlError::internal("the empty query has no plan")) };
         let version = self.catalog().await?.version;
         let last = statement.planned.lock().clone();
-        if let Some(planned) = last
+        if let Some(planned) = &last
             && planned.version == version
             && planned.prepared.cacheable
             && planned.environment == self.env.plan_environment
         {
-            return Ok(planned);
+            return Ok(planned.clone());
         }
         let planned = self.plan(parsed, &statement.declared, true).await?;
+        // The client was told the columns when it prepared the statement.
+        if let Some(last) = last
+            && !same_columns(last.fields.as_deref(), planned.fields.as_deref())
+        {
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "cached plan must not change result type"));
+        }
         *statement.planned.lock() = Some(planned.clone());
         Ok(planned)
+    }
+
+    pub(super) fn forget_statement(&mut self, name: &str) {
+        self.statements.remove(name);
+        if let Some(entry) = self.db.sessions.lock().get_mut(&self.pid) {
+            entry.prepared.remove(name);
+        }
     }
 
     pub(super) fn statement_named(&self, name: &str) -> Result<Arc<Statement>> {
@@ -122,7 +149,20 @@ impl Session {
     pub async fn describe_statement(&mut self, name: &str) -> Result<StatementDescription> {
         let statement = self.statement_named(name)?;
         let Some(parsed) = &statement.parsed else { return Ok(StatementDescription { parameters: vec![], fields: None }) };
+        if let front::Statement::Execute { name, .. } = &parsed.statement {
+            self.check_usable()?;
+            let target = self.statement_named(name)?;
+            let fields = match &target.parsed {
+                Some(inner) if plannable(inner) => self.plan(inner, &target.declared, true).await?.fields.clone(),
+                _ => None,
+            };
+            return Ok(StatementDescription { parameters: vec![], fields });
+        }
         if !plannable(parsed) {
+            use front::Transaction::{Commit, Rollback, RollbackTo};
+            if !matches!(parsed.statement, front::Statement::Transaction(Commit { .. } | Rollback { .. } | RollbackTo(_))) {
+                self.check_usable()?;
+            }
             let parameters = statement.declared.iter().enumerate().map(|(n, t)| t.ok_or_else(|| indeterminate(n))).collect::<Result<_>>()?;
             return Ok(StatementDescription { parameters, fields: show::fields(self, parsed) });
         }
@@ -305,7 +345,7 @@ impl Session {
 
     /// Close of a statement; no error if there is none.
     pub fn close_statement(&mut self, name: &str) {
-        self.statements.remove(name);
+        self.forget_statement(name);
     }
 
     /// Close of a portal; no error if there is none.

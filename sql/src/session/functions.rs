@@ -49,6 +49,7 @@ impl SessionFunctions {
 impl ExecutorFunctions for SessionFunctions {
     async fn call(&mut self, function: &'static FunctionDef, args: &[Datum]) -> Result<Datum> {
         match (function.name, args) {
+            ("clock_timestamp", []) => Ok(Datum::TimestampTz(super::environment::clock_micros(&self.db))),
             ("pg_sleep", [Datum::Float8(seconds)]) => {
                 let limit = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::from_secs(86_400 * 365));
                 self.cancel.run(tokio::time::sleep(limit)).await?;

@@ -127,7 +127,7 @@ pub fn definition(name: &str) -> Option<&'static Setting> {
 }
 
 /// A session's settings, with what SET LOCAL and rollback need.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
     /// Values that differ from the defaults, by the definition's name; custom ones (`a.b`) under their own.
     values: BTreeMap<String, String>,
@@ -159,7 +159,12 @@ impl Settings {
     }
 
     fn value(&self, def: &Setting) -> String {
-        self.values.get(def.name).map_or_else(|| def.default.to_owned(), Clone::clone)
+        self.values.get(def.name).cloned().unwrap_or_else(|| match def.kind {
+            // Defaults are written in the base unit; they are shown as a value that was set.
+            Kind::Kibibytes(..) => def.default.parse().map_or_else(|_| def.default.to_owned(), show_kibibytes),
+            Kind::Millis => def.default.parse().map_or_else(|_| def.default.to_owned(), show_millis),
+            _ => def.default.to_owned(),
+        })
     }
 
     /// Sets one; answers its canonical name and whether clients are told.
@@ -243,7 +248,17 @@ fn read_only(def: &Setting) -> SqlError {
 }
 
 fn invalid(def: &Setting, value: &str) -> SqlError {
-    SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid value for parameter \"{}\": \"{value}\"", def.name))
+    let error = SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid value for parameter \"{}\": \"{value}\"", def.name));
+    let known_number = split_unit(value).is_some();
+    match def.kind {
+        Kind::Millis if known_number => {
+            error.hint("Valid units for this parameter are \"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\".")
+        }
+        Kind::Kibibytes(..) if known_number => {
+            error.hint("Valid units for this parameter are \"B\", \"kB\", \"MB\", \"GB\", and \"TB\".")
+        }
+        _ => error,
+    }
 }
 
 fn normalise(def: &Setting, value: &str) -> Result<String> {
@@ -270,6 +285,10 @@ fn normalise(def: &Setting, value: &str) -> Result<String> {
             Ok(number.to_string())
         }
         Kind::Millis => {
+            if let Some(negative) = value.trim().parse::<i64>().ok().filter(|n| *n < 0) {
+                let message = format!("{negative} ms is outside the valid range for parameter \"{}\" (0 .. {})", def.name, i32::MAX);
+                return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+            }
             let ms = millis(value).ok_or_else(|| invalid(def, value))?;
             bounds(ms as i64, 0, i64::from(i32::MAX))?;
             Ok(show_millis(ms))

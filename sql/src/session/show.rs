@@ -62,7 +62,7 @@ impl Session {
             front::Session::Set { name, value, local, .. } => {
                 if *local && !self.txn.as_ref().is_some_and(|t| t.explicit) {
                     let warning = SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "SET LOCAL can only be used in transaction blocks");
-                    sink.notice("WARNING", &warning).await?;
+                    self.send_notices(vec![("WARNING", warning)], sink).await?;
                 }
                 let reported = self.apply_setting(name, value.as_deref(), *local)?;
                 self.report(reported, sink).await?;
@@ -107,6 +107,9 @@ impl Session {
                 }
                 self.portals.clear();
                 self.statements.clear();
+                if let Some(entry) = self.db.sessions.lock().get_mut(&self.pid) {
+                    (entry.prepared.clear(), entry.cursors.clear());
+                }
                 self.env.sequences = Default::default();
                 self.env.settings.reset_all();
                 self.env.refresh();

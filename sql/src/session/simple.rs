@@ -56,10 +56,10 @@ impl Session {
             front::Statement::Query { .. } | front::Statement::Dml(_) => self.plan_and_run(parsed, commit, sink).await,
             front::Statement::Ddl(ddl) => self.ddl(ddl, alone, sink).await,
             front::Statement::Session(setting) => self.setting_statement(setting, sink).await,
-            front::Statement::Prepare { name, types, statement } => self.prepare_sql(name, types, statement, sink).await,
+            front::Statement::Prepare { name, types, statement } => self.prepare_sql(name, types, statement, parsed.source.text().trim(), sink).await,
             front::Statement::Execute { name, args } => self.execute_sql(name, args, commit, sink).await,
             front::Statement::Deallocate(name) => self.deallocate(name.as_deref(), sink).await,
-            front::Statement::Declare(declare) => self.declare(declare, sink).await,
+            front::Statement::Declare(declare) => self.declare(declare, parsed.source.text().trim(), sink).await,
             front::Statement::Fetch(fetch) => self.fetch(fetch, sink).await,
             front::Statement::Close(name) => self.close_cursor(name.as_deref(), sink).await,
             front::Statement::Copy(copy) => self.copy(copy, commit, sink).await,
@@ -111,7 +111,7 @@ impl Session {
         let tag = match control {
             Transaction::Begin(modes) => {
                 self.begin(modes, sink).await?;
-                "BEGIN"
+                if modes.start { "START TRANSACTION" } else { "BEGIN" }
             }
             Transaction::Commit { chain } => self.commit_block(*chain, sink).await?,
             Transaction::Rollback { chain } => {
@@ -133,7 +133,7 @@ impl Session {
             Transaction::Set(modes) => {
                 if !self.txn.as_ref().is_some_and(|t| t.explicit) {
                     let warning = SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "SET TRANSACTION can only be used in transaction blocks");
-                    sink.notice("WARNING", &warning).await?;
+                    self.send_notices(vec![("WARNING", warning)], sink).await?;
                 }
                 self.set_transaction(modes).await?;
                 "SET"
@@ -143,6 +143,10 @@ impl Session {
                 "SET"
             }
             Transaction::SetConstraints { names, deferred } => {
+                if !self.txn.as_ref().is_some_and(|t| t.explicit) {
+                    let warning = SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "SET CONSTRAINTS can only be used in transaction blocks");
+                    self.send_notices(vec![("WARNING", warning)], sink).await?;
+                }
                 self.set_constraints(names, *deferred).await?;
                 "SET CONSTRAINTS"
             }
@@ -155,6 +159,7 @@ impl Session {
         name: &str,
         types: &[sqlparser::ast::DataType],
         inner: &Parsed,
+        text: &str,
         sink: &mut dyn ResultSink,
     ) -> Result<()> {
         if self.statements.contains_key(name) {
@@ -166,7 +171,7 @@ impl Session {
         }
         let declared = types.iter().map(|ty| self.type_of(ty).map(|(ty, _)| Some(ty))).collect::<Result<Vec<_>>>()?;
         let statement = self.statement_from(Some(inner.clone()), declared).await?;
-        self.keep_statement(name, statement)?;
+        self.keep_statement(name, statement, text, true)?;
         sink.complete("PREPARE").await
     }
 
@@ -176,7 +181,7 @@ impl Session {
         if !plannable(parsed) {
             return Err(SqlError::unsupported("EXECUTE of this kind of statement"));
         }
-        let planned = self.plan(parsed, &statement.declared, true).await?;
+        let planned = self.planned(&statement).await?;
         if planned.parameters.len() != args.len() {
             let message = format!("wrong number of parameters for prepared statement \"{name}\"");
             let detail = format!("Expected {} parameters but got {}.", planned.parameters.len(), args.len());
@@ -199,11 +204,14 @@ impl Session {
         match name {
             None => {
                 self.statements.clear();
+                if let Some(entry) = self.db.sessions.lock().get_mut(&self.pid) {
+                    entry.prepared.clear();
+                }
                 sink.complete("DEALLOCATE ALL").await
             }
             Some(name) => {
                 self.statement_named(name)?;
-                self.statements.remove(name);
+                self.forget_statement(name);
                 sink.complete("DEALLOCATE").await
             }
         }

@@ -3,6 +3,7 @@
 //! Outside a block every statement (or query string, or pipeline up to Sync) is an implicit transaction. The KV transaction is begun
 //! by the first statement that needs one, which is also when `now()` stands still.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use meridian_txn::api::{Isolation, KvTxn, Savepoint, TxnOptions};
@@ -10,6 +11,7 @@ use meridian_txn::api::{Isolation, KvTxn, Savepoint, TxnOptions};
 use super::Session;
 use super::api::ResultSink;
 use super::database::SqlCounters;
+use super::settings::Settings;
 use crate::catalog::snapshot::CatalogSnapshot;
 use crate::catalog::store::CatalogChanges;
 use crate::error::{Result, SqlError, SqlState};
@@ -50,6 +52,10 @@ struct NamedSavepoint {
     changes: Option<CatalogChanges>,
     /// How many deferred checks there were.
     deferred: usize,
+    /// Settings, and what SET LOCAL put aside.
+    settings: (Settings, BTreeMap<String, String>),
+    /// Portals there were: later ones go with what the savepoint takes back.
+    portals: Vec<String>,
 }
 
 /// What BEGIN may say, resolved.
@@ -113,7 +119,7 @@ impl Session {
     pub(super) async fn begin(&mut self, modes: &front::TransactionModes, sink: &mut dyn ResultSink) -> Result<()> {
         if self.txn.as_ref().is_some_and(|t| t.explicit) {
             let warning = SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, "there is already a transaction in progress");
-            sink.notice("WARNING", &warning).await?;
+            self.send_notices(vec![("WARNING", warning)], sink).await?;
             return self.set_transaction(modes).await;
         }
         let options = self.begin_options(modes).await?;
@@ -147,7 +153,11 @@ impl Session {
         let untouched = txn.answered == 0 && !txn.kv.has_writes();
         if !untouched {
             if options.isolation.is_some_and(|i| i != txn.isolation) {
-                let message = "SET TRANSACTION ISOLATION LEVEL must be called before any query";
+                let message = if txn.savepoints.is_empty() {
+                    "SET TRANSACTION ISOLATION LEVEL must be called before any query"
+                } else {
+                    "SET TRANSACTION ISOLATION LEVEL must not be called in a subtransaction"
+                };
                 return Err(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
             }
             if options.read_only == Some(false) && txn.read_only {
@@ -183,7 +193,7 @@ impl Session {
                 return Err(SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "COMMIT AND CHAIN can only be used in transaction blocks"));
             }
             let warning = SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
-            sink.notice("WARNING", &warning).await?;
+            self.send_notices(vec![("WARNING", warning)], sink).await?;
         }
         let Some((_, failed, isolation, read_only)) = open else { return Ok("COMMIT") };
         let tag = if failed {
@@ -210,7 +220,7 @@ impl Session {
                 return Err(SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
             }
             let warning = SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
-            sink.notice("WARNING", &warning).await?;
+            self.send_notices(vec![("WARNING", warning)], sink).await?;
         }
         self.abandon().await;
         if let (true, Some(options)) = (chain, again) {
@@ -272,7 +282,10 @@ impl Session {
             self.env.refresh();
         }
         self.local_settings.clear();
-        self.portals.retain(|_, portal| portal.held());
+        if !self.portals.is_empty() {
+            self.portals.retain(|_, portal| portal.held());
+            self.list_cursors();
+        }
     }
 
     /// Rolls back what is open, if anything is.
@@ -286,6 +299,8 @@ impl Session {
 
     /// SAVEPOINT.
     pub(super) fn savepoint(&mut self, name: &str) -> Result<()> {
+        let settings = (self.env.settings.clone(), self.local_settings.clone());
+        let portals = self.portals.keys().cloned().collect();
         let txn = self.block("SAVEPOINT")?;
         let kv = txn.kv.savepoint();
         txn.savepoints.push(NamedSavepoint {
@@ -294,6 +309,8 @@ impl Session {
             catalog: txn.catalog.clone(),
             changes: txn.changes.clone(),
             deferred: txn.deferred.mark(),
+            settings,
+            portals,
         });
         Ok(())
     }
@@ -315,8 +332,15 @@ impl Session {
         txn.catalog = savepoint.catalog.clone();
         txn.changes = savepoint.changes.clone();
         txn.deferred.rollback_to(savepoint.deferred);
+        let ((settings, local), portals) = (savepoint.settings.clone(), savepoint.portals.clone());
         txn.savepoints.truncate(at + 1);
         txn.failed = false;
+        if settings != self.env.settings {
+            (self.env.settings, self.local_settings) = (settings, local);
+            self.env.refresh();
+        }
+        self.portals.retain(|name, portal| portals.contains(name) || portal.held());
+        self.list_cursors();
         Ok(())
     }
 
@@ -360,8 +384,9 @@ impl Session {
     pub(super) async fn statement_failed(&mut self) {
         match &mut self.txn {
             Some(txn) if txn.explicit => {
+                // Cursors stay: ROLLBACK TO a savepoint goes on with those declared before it.
                 txn.failed = true;
-                self.portals.retain(|_, portal| portal.held());
+                self.portals.retain(|_, portal| portal.cursor.is_some());
             }
             _ => self.abandon().await,
         }

@@ -120,7 +120,11 @@ pub fn cast_with(cast: &Cast, value: Datum, typmod: i32, explicit: bool, io: &Io
         return Ok(value);
     }
     let converted = match cast.method {
-        CastMethod::Relabel => value,
+        // Integers are the same bits as oids in PostgreSQL, another value here.
+        CastMethod::Relabel => match value {
+            Datum::Int4(n) if cast.to.is_oid_like() => Datum::Oid(n as u32),
+            value => value,
+        },
         CastMethod::Function => convert(value, cast.from, cast.to, io)?,
         CastMethod::InOut => return in_out(value, cast, typmod, explicit, io),
         CastMethod::Array(method) => {

@@ -11,6 +11,7 @@ use crate::catalog::descriptor::*;
 use crate::error::{Result, SqlError, SqlState};
 use crate::front::statement::{AlterAction, RelationWord};
 use crate::types::DataType;
+use crate::types::casts::{CastContext, find_cast};
 
 impl DdlRun<'_> {
     pub(super) async fn alter_relation(
@@ -77,8 +78,17 @@ impl DdlRun<'_> {
                 let schema = self.schema_oid(schema)?;
                 let mut relation = self.current(id)?;
                 self.must_be_free(schema, &relation.name)?;
+                self.refuse_if_viewed(id, "moving", &relation.name)?;
+                let owned: Vec<Oid> = relation.table().map(|t| t.columns.iter().filter_map(|c| c.owned_sequence).collect()).unwrap_or_default();
+                let old = sequence_text(&self.qualified(&relation));
                 relation.schema = schema;
+                let new = sequence_text(&self.qualified(&relation));
                 self.changes.put_relation(relation);
+                self.retarget_defaults(&old, &new);
+                // As in PostgreSQL, a column's own sequence moves with its table.
+                for sequence in owned {
+                    Box::pin(self.alter(sequence, action)).await?;
+                }
                 Ok(())
             }
             AlterAction::OwnerTo(owner) => {
@@ -90,9 +100,12 @@ impl DdlRun<'_> {
             AlterAction::RenameTo(to) => {
                 let mut relation = self.current(id)?;
                 self.must_be_free(relation.schema, to)?;
-                self.refuse_if_viewed(id, "rename", &relation.name)?;
+                self.refuse_if_viewed(id, "renaming", &relation.name)?;
+                let old = sequence_text(&self.qualified(&relation));
                 relation.name.clone_from(to);
+                let new = sequence_text(&self.qualified(&relation));
                 self.changes.put_relation(relation);
+                self.retarget_defaults(&old, &new);
                 Ok(())
             }
             AlterAction::AlterConstraint { name, deferrable, initially_deferred } => {
@@ -106,6 +119,7 @@ impl DdlRun<'_> {
                 self.changes.put_relation(relation);
                 Ok(())
             }
+            AlterAction::SetIdentity { column, always } => self.set_identity(id, column, *always),
             AlterAction::DropIdentity { column, if_exists } => self.drop_identity(id, column, *if_exists),
             AlterAction::Harmless(what) => {
                 self.harmless(what);
@@ -114,8 +128,23 @@ impl DdlRun<'_> {
         }
     }
 
+    /// Defaults name their sequence: they follow when it gets another name.
+    pub(super) fn retarget_defaults(&mut self, old: &str, new: &str) {
+        let uses = |r: &RelationDescriptor| r.table().is_some_and(|t| t.columns.iter().any(|c| c.default.as_deref().is_some_and(|d| d.contains(old))));
+        let users: Vec<RelationDescriptor> = self.catalog().relations.values().filter(|r| uses(r)).map(|r| r.as_ref().clone()).collect();
+        for mut user in users {
+            if let RelationKind::Table(table) = &mut user.kind {
+                for default in table.columns.iter_mut().filter_map(|c| c.default.as_mut()) {
+                    *default = default.replace(old, new);
+                }
+            }
+            self.changes.put_relation(user);
+        }
+    }
+
     async fn operate(&mut self, id: Oid, operation: &ast::AlterTableOperation) -> Result<()> {
         use ast::AlterTableOperation as Op;
+        self.refuse_on_view(id, operation)?;
         match operation {
             Op::AddColumn { if_not_exists, column_def, .. } => self.alter_add_column(id, *if_not_exists, column_def).await,
             Op::DropColumn { column_names, if_exists, drop_behavior, .. } => {
@@ -144,6 +173,30 @@ impl DdlRun<'_> {
             }
             other => Err(SqlError::unsupported(format!("ALTER TABLE {other}"))),
         }
+    }
+
+    /// What PostgreSQL says of a table's action on a view.
+    fn refuse_on_view(&self, id: Oid, operation: &ast::AlterTableOperation) -> Result<()> {
+        use ast::AlterTableOperation as Op;
+        let relation = self.current(id)?;
+        let kind = match &relation.kind {
+            RelationKind::View(_) => "views",
+            RelationKind::Sequence(_) => "sequences",
+            RelationKind::Table(_) => return Ok(()),
+        };
+        let action = match operation {
+            Op::AddColumn { .. } => "ADD COLUMN",
+            Op::DropColumn { .. } => "DROP COLUMN",
+            Op::AddConstraint { .. } => "ADD CONSTRAINT",
+            Op::DropConstraint { .. } => "DROP CONSTRAINT",
+            Op::ValidateConstraint { .. } => "VALIDATE CONSTRAINT",
+            Op::AlterColumn { op: ast::AlterColumnOperation::SetNotNull, .. } => "ALTER COLUMN ... SET NOT NULL",
+            Op::AlterColumn { op: ast::AlterColumnOperation::DropNotNull, .. } => "ALTER COLUMN ... DROP NOT NULL",
+            Op::AlterColumn { op: ast::AlterColumnOperation::SetDataType { .. }, .. } => "ALTER COLUMN ... TYPE",
+            _ => return Ok(()),
+        };
+        let message = format!("ALTER action {action} cannot be performed on relation \"{}\"", relation.name);
+        Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message).detail(format!("This operation is not supported for {kind}.")))
     }
 
     async fn alter_add_column(&mut self, id: Oid, if_not_exists: bool, definition: &ast::ColumnDef) -> Result<()> {
@@ -238,8 +291,10 @@ impl DdlRun<'_> {
             error: Box::new(JobError {
                 code: SqlState::CHECK_VIOLATION.0,
                 message: format!("check constraint \"{}\" of relation \"{}\" is violated by some row", check.name, relation.name),
-                table: relation.name.clone(),
+                detail: None,
+                table: relation.id,
                 constraint: Some(check.name.clone()),
+                column: None,
             }),
         }
     }
@@ -250,13 +305,16 @@ impl DdlRun<'_> {
             error: Box::new(JobError {
                 code: SqlState::NOT_NULL_VIOLATION.0,
                 message: format!("column \"{column}\" of relation \"{}\" contains null values", relation.name),
-                table: relation.name.clone(),
+                detail: None,
+                table: relation.id,
                 constraint: None,
+                column: Some(column.to_owned()),
             }),
         }
     }
 
     fn drop_column(&mut self, id: Oid, name: &str, if_exists: bool, cascade: bool) -> Result<()> {
+        self.drop_column_viewers(id, name, cascade)?;
         let mut relation = self.current(id)?;
         let table_name = relation.name.clone();
         let RelationKind::Table(table) = &mut relation.kind else { return Err(not_a_table(&table_name)) };
@@ -275,12 +333,14 @@ impl DdlRun<'_> {
         }
         let keyed = |i: &IndexDescriptor| i.keys.iter().any(|k| k.column == column.id) || i.include.contains(&column.id);
         // As in PostgreSQL, the column's own indexes and constraints go with it; what other tables have on it needs CASCADE.
+        for index in table.indexes.iter().filter(|i| keyed(i)) {
+            self.changes.discard_index(table.storage_id, index.id);
+        }
         table.indexes.retain(|i| !keyed(i));
         table.foreign_keys.retain(|f| !f.columns.contains(&column.id));
         table.checks.retain(|c| !mentions(&c.expression, name));
         table.columns.retain(|c| c.id != column.id);
         let referenced_by = table.referenced_by.clone();
-        self.refuse_if_viewed(id, "drop column of", &table_name)?;
         for other in referenced_by {
             self.drop_references(other, id, Some(column.id), cascade, &format!("column {name} of table {table_name}"))?;
         }
@@ -316,7 +376,9 @@ impl DdlRun<'_> {
         if in_text {
             return Err(SqlError::unsupported("renaming a column that a check, generated column or index predicate uses"));
         }
-        self.refuse_if_viewed(id, "rename column of", &table_name)?;
+        if !self.viewers_of_column(id, old).is_empty() {
+            self.refuse_if_viewed(id, "renaming a column of", &table_name)?;
+        }
         self.changes.put_relation(relation);
         Ok(())
     }
@@ -334,7 +396,10 @@ impl DdlRun<'_> {
         let foreign = table.foreign_keys.iter_mut().map(|f| &mut f.name);
         match keys.chain(checks).chain(foreign).find(|n| *n == old) {
             Some(name) => *name = new.to_owned(),
-            None => return Err(undefined_constraint(old, &table_name)),
+            None => {
+                let message = format!("constraint \"{old}\" for table \"{table_name}\" does not exist");
+                return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message));
+            }
         }
         self.changes.put_relation(relation);
         Ok(())
@@ -359,7 +424,17 @@ impl DdlRun<'_> {
                 }
                 Ok(())
             }
-            ConstraintSpec::Foreign { name, columns, key } => self.add_foreign_key(id, name, &columns, &key, !not_valid).await,
+            ConstraintSpec::Foreign { name, columns, key } => {
+                self.add_foreign_key(id, name, &columns, &key, !not_valid).await?;
+                let mut relation = self.current(id)?;
+                if let RelationKind::Table(table) = &mut relation.kind
+                    && let Some(key) = table.foreign_keys.last_mut()
+                {
+                    key.validated = !not_valid;
+                }
+                self.changes.put_relation(relation);
+                Ok(())
+            }
         }
     }
 
@@ -414,7 +489,7 @@ impl DdlRun<'_> {
             self.qualified(old)
         );
         self.changes.put_relation(copy);
-        self.jobs.push(Job::Run(insert));
+        self.jobs.push(Job::Rewrite { sql: insert, table: old.id, scratch });
         self.jobs.push(Job::Adopt { table: old.id, scratch });
         Ok(())
     }
@@ -454,6 +529,7 @@ impl DdlRun<'_> {
         let RelationKind::Table(table) = &mut relation.kind else { return Err(not_a_table(&table_name)) };
         if let Some(at) = table.indexes.iter().position(|i| i.name == name && i.constraint.is_some()) {
             let columns: Vec<u32> = table.indexes[at].keys.iter().map(|k| k.column).collect();
+            self.changes.discard_index(table.storage_id, table.indexes[at].id);
             table.indexes.remove(at);
             for other in table.referenced_by.clone() {
                 self.drop_key_references(other, id, &columns, cascade, &format!("constraint {name} on table {table_name}"))?;
@@ -560,10 +636,25 @@ impl DdlRun<'_> {
     /// ALTER COLUMN TYPE: in the catalog alone when stored values stay as they are, otherwise by a rewrite.
     async fn change_type(&mut self, old: RelationDescriptor, name: &str, ty: &ast::DataType, using: Option<&ast::Expr>) -> Result<()> {
         let (ty, typmod) = self.analyzer.data_type(self.catalog(), ty)?;
-        self.refuse_if_viewed(old.id, "alter type of a column of", &old.name)?;
+        if let Some(view) = self.viewers_of_column(old.id, name).first() {
+            let message = "cannot alter type of a column used by a view or rule";
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message)
+                .detail(format!("rule _RETURN on view {} depends on column \"{name}\"", self.shown(view))));
+        }
         let mut new = old.clone();
         let RelationKind::Table(table) = &mut new.kind else { return Err(not_a_table(&old.name)) };
         let Some(column) = table.columns.iter_mut().find(|c| c.name == name) else { return Err(undefined_column(name, &old.name)) };
+        let by_assignment = |to| find_cast(column.ty, to, CastContext::Assignment).is_some();
+        if using.is_none() && !by_assignment(ty) {
+            let target = crate::types::format_type(ty, typmod);
+            let message = format!("column \"{name}\" cannot be cast automatically to type {}", crate::types::format_type(ty, -1));
+            return Err(SqlError::new(SqlState::DATATYPE_MISMATCH, message)
+                .hint(format!("You might need to specify \"USING {}::{target}\".", quote(name))));
+        }
+        if column.default.is_some() && !by_assignment(ty) {
+            let message = format!("default for column \"{name}\" cannot be cast automatically to type {}", crate::types::format_type(ty, -1));
+            return Err(SqlError::new(SqlState::DATATYPE_MISMATCH, message));
+        }
         let widened = using.is_none() && stored_alike(column.ty, column.typmod, ty, typmod);
         (column.ty, column.typmod) = (ty, typmod);
         if widened {
@@ -580,6 +671,20 @@ impl DdlRun<'_> {
             None => format!("{}::{target}", quote(name)),
         };
         self.rewrite(&old, new, Some((name, expression))).await
+    }
+
+    fn set_identity(&mut self, id: Oid, name: &str, always: bool) -> Result<()> {
+        let mut relation = self.current(id)?;
+        let table_name = relation.name.clone();
+        let RelationKind::Table(table) = &mut relation.kind else { return Err(not_a_table(&table_name)) };
+        let Some(column) = table.columns.iter_mut().find(|c| c.name == name) else { return Err(undefined_column(name, &table_name)) };
+        if column.identity.is_none() {
+            let message = format!("column \"{name}\" of relation \"{table_name}\" is not an identity column");
+            return Err(SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message));
+        }
+        column.identity = Some(if always { Identity::Always } else { Identity::ByDefault });
+        self.changes.put_relation(relation);
+        Ok(())
     }
 
     fn drop_identity(&mut self, id: Oid, name: &str, if_exists: bool) -> Result<()> {
@@ -612,8 +717,13 @@ fn undefined_constraint(name: &str, table: &str) -> SqlError {
     SqlError::new(SqlState::UNDEFINED_OBJECT, format!("constraint \"{name}\" of relation \"{table}\" does not exist"))
 }
 
+/// How a default names a sequence.
+pub(super) fn sequence_text(qualified: &str) -> String {
+    format!("'{qualified}'::regclass")
+}
+
 /// Whether an expression's text uses a column name: as a whole word, outside string literals. May say yes too often, never too seldom.
-fn mentions(text: &str, column: &str) -> bool {
+pub(super) fn mentions(text: &str, column: &str) -> bool {
     let word = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(column).any(|(at, found)| {
         !text[..at].ends_with(word) && !text[at + found.len()..].starts_with(word)

@@ -4,7 +4,8 @@ use sqlparser::ast;
 
 use super::names::quote;
 use super::sequence::undefined_column;
-use super::{DdlRun, Job, JobError, MAX_INDEX_COLUMNS};
+use super::{DdlRun, Job, JobError, MAX_INDEX_COLUMNS, VALUES};
+use super::alter::mentions;
 use crate::catalog::descriptor::*;
 use crate::error::{Result, SqlError, SqlState};
 use crate::types::{DataType, NO_TYPMOD};
@@ -160,11 +161,22 @@ impl DdlRun<'_> {
         let taken = own_names(relation);
         let name = match name {
             Some(name) if constraint_names(relation).contains(&name) => {
-                let message = format!("constraint \"{name}\" for relation \"{}\" already exists", relation.name);
+                let message = if self.catalog().relations.contains_key(&relation.id) {
+                    format!("constraint \"{name}\" for relation \"{}\" already exists", relation.name)
+                } else {
+                    format!("check constraint \"{name}\" already exists")
+                };
                 return Err(SqlError::new(SqlState::DUPLICATE_OBJECT, message));
             }
             Some(name) => name,
-            None => self.choose_name(relation.schema, &relation.name, column.unwrap_or(""), "check", &taken),
+            None => {
+                // PostgreSQL: a check of exactly one column is named after it, wherever it stands.
+                let _ = column;
+                let columns = relation.table().map(|t| t.columns.as_slice()).unwrap_or_default();
+                let used: Vec<&str> = columns.iter().map(|c| c.name.as_str()).filter(|c| mentions(&bound, c)).collect();
+                let middle = if let [one] = used.as_slice() { *one } else { "" };
+                self.choose_name(relation.schema, &relation.name, middle, "check", &taken)
+            }
         };
         if let RelationKind::Table(table) = &mut relation.kind {
             table.checks.push(CheckDescriptor { oid, name, expression: bound, validated });
@@ -196,6 +208,10 @@ impl DdlRun<'_> {
         let mut relation = relation.as_ref().clone();
         let (target, target_table) = self.table(&key.foreign_table)?;
         let own = relation.table().cloned().ok_or_else(|| SqlError::internal("a key of no table"))?;
+        if let Some(missing) = columns.iter().find(|c| own.column_named(c).is_none_or(|c| c.hidden)) {
+            let message = format!("column \"{missing}\" referenced in foreign key constraint does not exist");
+            return Err(SqlError::new(SqlState::UNDEFINED_COLUMN, message));
+        }
         let ids = column_ids(&own, &relation.name, columns)?;
         let referenced = self.referenced_columns(&target, &target_table, key)?;
         if ids.len() != referenced.len() {
@@ -294,7 +310,8 @@ impl DdlRun<'_> {
         let present: Vec<String> = pairs.iter().map(|(a, _)| format!("c.{a} IS NOT NULL")).collect();
         let qualified = |r: &RelationDescriptor| format!("{}.{}", quote(&self.schema_name(r.schema)), quote(&r.name));
         let query = format!(
-            "SELECT 1 FROM {} c WHERE {} AND NOT EXISTS (SELECT 1 FROM {} p WHERE {}) LIMIT 1",
+            "SELECT {} FROM {} c WHERE {} AND NOT EXISTS (SELECT 1 FROM {} p WHERE {}) LIMIT 1",
+            pairs.iter().map(|(a, _)| format!("c.{a}::text")).collect::<Vec<_>>().join(", "),
             qualified(relation),
             present.join(" AND "),
             qualified(target),
@@ -306,8 +323,14 @@ impl DdlRun<'_> {
             error: Box::new(JobError {
                 code: SqlState::FOREIGN_KEY_VIOLATION.0,
                 message,
-                table: relation.name.clone(),
+                detail: Some(format!(
+                    "Key ({})=({VALUES}) is not present in table \"{}\".",
+                    key.columns.iter().filter_map(|id| own.column(*id)).map(|c| c.name.clone()).collect::<Vec<_>>().join(", "),
+                    target.name
+                )),
+                table: relation.id,
                 constraint: Some(key.name.clone()),
+                column: None,
             }),
         }
     }

@@ -12,6 +12,13 @@ use crate::types::{DataType, NO_TYPMOD};
 impl DdlRun<'_> {
     pub(super) async fn create_index(&mut self, create: &ast::CreateIndex) -> Result<()> {
         refuse_unsupported(create)?;
+        if let Ok(relation) = self.relation(&create.table_name)
+            && let RelationKind::View(_) | RelationKind::Sequence(_) = relation.kind
+        {
+            let kind = if matches!(relation.kind, RelationKind::View(_)) { "views" } else { "sequences" };
+            let message = format!("cannot create index on relation \"{}\"", relation.name);
+            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message).detail(format!("This operation is not supported for {kind}.")));
+        }
         let (mut relation, table) = self.table(&create.table_name)?;
         let mut keys = vec![];
         let mut names = vec![];

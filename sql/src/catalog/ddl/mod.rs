@@ -49,11 +49,23 @@ pub enum Job {
     MustBeEmpty { query: String, error: Box<JobError> },
     /// Run a statement of ours.
     Run(String),
+    /// Fill the copy of a table that is being rewritten; errors tell of `table`.
+    Rewrite {
+        /// The statement.
+        sql: String,
+        /// The table.
+        table: Oid,
+        /// Its copy.
+        scratch: Oid,
+    },
     /// `scratch` has been filled by the `Run` before: `table` takes over its rows and definition.
     Adopt { table: Oid, scratch: Oid },
     /// Set a sequence's state: value and whether it was used (`None`: never used, next is START).
     ResetSequence { sequence: Oid, last: Option<i64> },
 }
+
+/// Stands in a [`JobError`]'s DETAIL for the values that the query gave.
+pub const VALUES: &str = "{values}";
 
 /// The error of a failed check of existing rows.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,10 +74,14 @@ pub struct JobError {
     pub code: &'static str,
     /// Message.
     pub message: String,
-    /// Table name for the error's fields.
-    pub table: String,
-    /// Constraint or column.
+    /// DETAIL.
+    pub detail: Option<String>,
+    /// Table, for the error's fields.
+    pub table: Oid,
+    /// Constraint.
     pub constraint: Option<String>,
+    /// Column.
+    pub column: Option<String>,
 }
 
 /// What binding must tell DDL. Implemented by the session over the planner, against the catalog as changed so far.
@@ -133,7 +149,7 @@ impl DdlRun<'_> {
     /// Carries out `ddl`; answers with the command tag.
     pub async fn execute(&mut self, ddl: &Ddl) -> Result<String> {
         match ddl {
-            Ddl::Ast { ast, query, .. } => self.tree(ast, query.as_deref()).await,
+            Ddl::Ast { ast, query, no_data, .. } => self.tree(ast, query.as_deref(), *no_data).await,
             Ddl::AlterTable { object, if_exists, name, actions } => {
                 self.alter_relation(*object, *if_exists, name, actions).await?;
                 Ok(format!("ALTER {}", relation_word(*object)))
@@ -182,9 +198,9 @@ impl DdlRun<'_> {
         }
     }
 
-    async fn tree(&mut self, tree: &ast::Statement, query: Option<&Parsed>) -> Result<String> {
+    async fn tree(&mut self, tree: &ast::Statement, query: Option<&Parsed>, no_data: bool) -> Result<String> {
         match tree {
-            ast::Statement::CreateTable(create) => self.create_table(create, query).await,
+            ast::Statement::CreateTable(create) => self.create_table(create, query, no_data).await,
             ast::Statement::CreateIndex(create) => {
                 self.create_index(create).await?;
                 Ok("CREATE INDEX".into())
@@ -218,7 +234,10 @@ impl DdlRun<'_> {
         self.changes.snapshot()
     }
 
+    /// Tells the client something. As in PostgreSQL, what is skipped because it is not there comes without a code of its own.
     fn notice(&mut self, code: SqlState, message: String) {
+        let absent = message.ends_with("does not exist, skipping") || message.ends_with("is not an identity column, skipping");
+        let code = if absent { SqlState::SUCCESS } else { code };
         self.notices.push(("NOTICE", SqlError::new(code, message)));
     }
 }

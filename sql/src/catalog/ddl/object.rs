@@ -3,8 +3,9 @@
 use base64::Engine;
 use sqlparser::ast;
 
-use super::alter::view_column;
-use super::names::parts;
+use super::alter::{sequence_text, view_column};
+use super::names::{parts, quote};
+use super::remove::kind_word;
 use super::{DdlRun, sequence};
 use crate::catalog::descriptor::*;
 use crate::catalog::store::Descriptor;
@@ -47,7 +48,18 @@ impl DdlRun<'_> {
             NameAction::Rename(to) if self.catalog().schema_named(self.database, to).is_some() => {
                 return Err(SqlError::new(SqlState::DUPLICATE_SCHEMA, format!("schema \"{to}\" already exists")));
             }
-            NameAction::Rename(to) => schema.name.clone_from(to),
+            NameAction::Rename(to) => {
+                let inside: Vec<RelationDescriptor> =
+                    self.catalog().relations.values().filter(|r| r.schema == schema.id).map(|r| r.as_ref().clone()).collect();
+                for relation in &inside {
+                    self.refuse_if_viewed(relation.id, "renaming the schema of", &relation.name)?;
+                }
+                let text = |schema: &str, r: &RelationDescriptor| sequence_text(&format!("{}.{}", quote(schema), quote(&r.name)));
+                for sequence in inside.iter().filter(|r| matches!(r.kind, RelationKind::Sequence(_))) {
+                    self.retarget_defaults(&text(name, sequence), &text(to, sequence));
+                }
+                schema.name.clone_from(to);
+            }
             NameAction::Owner(owner) => schema.owner = self.role_oid(owner)?,
         }
         self.changes.put(Descriptor::Schema(schema));
@@ -196,12 +208,15 @@ impl DdlRun<'_> {
             if role.id == self.role {
                 return Err(SqlError::new(SqlState::OBJECT_IN_USE, "current user cannot be dropped"));
             }
+            let owned = self.catalog().relations.values().filter(|r| r.owner == role.id);
+            let owned: Vec<String> = owned.map(|r| format!("owner of {} {}", kind_word(&r.kind), self.shown(r))).collect();
             let owns = self.catalog().relations.values().any(|r| r.owner == role.id)
                 || self.catalog().schemas.values().any(|s| s.owner == role.id)
                 || self.catalog().databases.values().any(|d| d.owner == role.id);
             if owns || role.id == ROOT_ROLE_OID {
                 let message = format!("role \"{name}\" cannot be dropped because some objects depend on it");
-                return Err(SqlError::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message));
+                let error = SqlError::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message);
+                return Err(if owned.is_empty() { error } else { error.detail(owned.join("\n")) });
             }
             self.changes.drop_role(role.id);
         }
@@ -285,6 +300,9 @@ impl DdlRun<'_> {
         match object {
             "table" | "view" | "sequence" => {
                 let mut relation = self.relation(name)?;
+                if kind_word(&relation.kind) != object {
+                    return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a {object}", relation.name)));
+                }
                 relation.comment = comment;
                 self.changes.put_relation(relation);
             }

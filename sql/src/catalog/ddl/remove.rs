@@ -2,6 +2,7 @@
 
 use sqlparser::ast;
 
+use super::alter::mentions;
 use super::names::display;
 use super::{DdlRun, Job};
 use crate::catalog::descriptor::*;
@@ -17,57 +18,153 @@ impl DdlRun<'_> {
             ast::ObjectType::Schema => "schema",
             other => return Err(SqlError::unsupported(format!("DROP {other}"))),
         };
+        let mut roots = vec![];
         for name in names {
             match kind {
                 ast::ObjectType::Schema => self.drop_schema(name, if_exists, cascade)?,
                 ast::ObjectType::Index => self.drop_index(name, if_exists, cascade)?,
-                _ => self.drop_named(word, name, if_exists, cascade)?,
+                _ => roots.extend(self.to_drop(word, name, if_exists)?),
             }
         }
+        let what = match roots.as_slice() {
+            [one] => self.catalog().relations.get(one).map(|r| self.described(r)).unwrap_or_default(),
+            _ => "desired object(s)".into(),
+        };
+        self.drop_relations(&roots, &what, cascade, None)?;
         Ok(format!("DROP {}", word.to_ascii_uppercase()))
     }
 
-    fn drop_named(&mut self, word: &str, name: &ast::ObjectName, if_exists: bool, cascade: bool) -> Result<()> {
-        let last = self.split_name(name)?.1;
-        let found = self.find(name)?.and_then(|oid| self.catalog().relations.get(&oid).cloned()).filter(|r| r.name == last);
+    /// The relation that a DROP names; `None` when it may be absent and is.
+    fn to_drop(&mut self, word: &str, name: &ast::ObjectName, if_exists: bool) -> Result<Option<Oid>> {
+        let (schema, last) = self.split_name(name)?;
+        let found = self.find(name)?.and_then(|oid| self.catalog().relations.get(&oid).cloned());
         let Some(relation) = found else {
+            if let (true, Some(schema)) = (if_exists, &schema)
+                && self.catalog().schema_named(self.database, schema).is_none()
+            {
+                self.notice(SqlState::SUCCESS, format!("schema \"{schema}\" does not exist, skipping"));
+                return Ok(None);
+            }
             let message = format!("{word} \"{}\" does not exist", display(name));
             if if_exists {
-                self.notice(SqlState::UNDEFINED_TABLE, format!("{message}, skipping"));
-                return Ok(());
+                self.notice(SqlState::SUCCESS, format!("{message}, skipping"));
+                return Ok(None);
             }
             return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
         };
-        let actual = kind_word(&relation.kind);
+        let actual = if relation.name == last { kind_word(&relation.kind) } else { "index" };
         if actual != word {
-            let message = format!("\"{}\" is not a {word}", relation.name);
-            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message).hint(format!("Use DROP {} to remove a {actual}.", actual.to_ascii_uppercase())));
+            let message = format!("\"{last}\" is not a {word}");
+            let hint = format!("Use DROP {} to remove {} {actual}.", actual.to_ascii_uppercase(), if actual == "index" { "an" } else { "a" });
+            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message).hint(hint));
         }
-        self.drop_one(relation.id, cascade)
+        Ok(Some(relation.id))
     }
 
-    /// Drops a relation and, with `cascade`, what depends on it.
-    fn drop_one(&mut self, id: Oid, cascade: bool) -> Result<()> {
-        let Some(relation) = self.catalog().relations.get(&id).cloned() else { return Ok(()) };
-        let what = format!("{} {}", kind_word(&relation.kind), relation.name);
-        let views: Vec<Oid> = self.viewers(id);
-        if !views.is_empty() && !cascade {
-            let detail = views.iter().filter_map(|v| self.catalog().relations.get(v)).map(|v| format!("view {} depends on {what}", v.name));
-            return Err(dependents(&what, &detail.collect::<Vec<_>>().join("\n")));
+    /// Drops relations and, with `cascade`, what depends on them. `schema`: they go because this schema goes, and are told like dependents.
+    fn drop_relations(&mut self, roots: &[Oid], what: &str, cascade: bool, schema: Option<&str>) -> Result<()> {
+        let mut found = Dependents { roots: roots.to_vec(), gone: vec![], lines: vec![] };
+        let because = schema.map(|s| format!("schema {s}"));
+        // A schema's contents are its dependents, and dependents are looked at newest first.
+        let ordered: Vec<Oid> = if schema.is_some() { roots.iter().rev().copied().collect() } else { roots.to_vec() };
+        for root in ordered {
+            self.gather(root, because.as_deref(), schema.is_some(), &mut found);
         }
-        for view in views {
-            if let Some(view) = self.catalog().relations.get(&view).cloned() {
-                self.notice(SqlState::SUCCESS, format!("drop cascades to view {}", view.name));
-                self.drop_one(view.id, true)?;
+        // Gathered leaves first; told roots first.
+        found.lines.reverse();
+        if !cascade && !found.lines.is_empty() {
+            let detail: Vec<String> = found.lines.iter().map(|(object, on)| format!("{object} depends on {on}")).collect();
+            return Err(dependents(what, &detail.join("\n")));
+        }
+        self.tell_cascade(found.lines.iter().map(|(object, _)| object.clone()).collect());
+        // Only now, with the whole set known, anything is changed.
+        for id in &found.gone {
+            self.drop_keys_onto(*id, &found.gone);
+        }
+        // Tables take their own sequences with them; a sequence that is left is dropped for itself.
+        let is_sequence = |id: &Oid| self.catalog().relations.get(id).is_some_and(|r| matches!(r.kind, RelationKind::Sequence(_)));
+        let (sequences, others): (Vec<Oid>, Vec<Oid>) = found.gone.into_iter().partition(is_sequence);
+        for id in others.into_iter().chain(sequences) {
+            self.drop_one(id, cascade)?;
+        }
+        Ok(())
+    }
+
+    /// "drop cascades to …", one line or many, as PostgreSQL says it.
+    fn tell_cascade(&mut self, objects: Vec<String>) {
+        match objects.as_slice() {
+            [] => {}
+            [one] => self.notice(SqlState::SUCCESS, format!("drop cascades to {one}")),
+            many => {
+                let detail = many.iter().map(|o| format!("drop cascades to {o}")).collect::<Vec<_>>().join("\n");
+                let message = format!("drop cascades to {} other objects", many.len());
+                self.notices.push(("NOTICE", SqlError::new(SqlState::SUCCESS, message).detail(detail)));
             }
         }
-        match &relation.kind {
-            RelationKind::Table(table) => {
-                for other in &table.referenced_by {
-                    if *other != id {
-                        self.drop_references(*other, id, None, cascade, &what)?;
+    }
+
+    /// Collects `id` and what depends on it, dependents before what they depend on (PostgreSQL's `findDependentObjects`).
+    fn gather(&self, id: Oid, because: Option<&str>, told: bool, found: &mut Dependents) {
+        if found.gone.contains(&id) {
+            return;
+        }
+        let Some(relation) = self.catalog().relations.get(&id) else { return };
+        let own = self.described(relation);
+        // Marked before its dependents are looked at: references may go round in a circle.
+        found.gone.push(id);
+        let place = found.gone.len() - 1;
+        let viewers = self.viewers(id);
+        let reads = |view: &Oid, other: &Oid| {
+            let relation = self.catalog().relations.get(view);
+            matches!(relation.map(|r| &r.kind), Some(RelationKind::View(v)) if v.depends_on.contains(other))
+        };
+        // A view over views lists all they read: it is reached through the nearest one.
+        let mut users: Vec<Oid> = viewers.iter().filter(|v| !viewers.iter().any(|w| w != *v && reads(v, w))).copied().collect();
+        users.extend(relation.table().map(|t| t.referenced_by.clone()).unwrap_or_default());
+        users.sort_unstable();
+        users.dedup();
+        for user in users.into_iter().rev().filter(|u| *u != id) {
+            let Some(other) = self.catalog().relations.get(&user) else { continue };
+            match &other.kind {
+                RelationKind::View(_) => self.gather(user, Some(&own), !found.roots.contains(&user), found),
+                RelationKind::Table(table) if !found.roots.contains(&user) => {
+                    for key in table.foreign_keys.iter().rev().filter(|f| f.referenced_table == id) {
+                        found.lines.push((format!("constraint {} on table {}", key.name, self.shown(other)), own.clone()));
                     }
                 }
+                _ => {}
+            }
+        }
+        let moved = found.gone.remove(place);
+        found.gone.push(moved);
+        if told && let Some(because) = because {
+            // An owned sequence goes silently with its table.
+            let owned = matches!(&relation.kind, RelationKind::Sequence(s) if s.owned_by.is_some_and(|(t, _)| found.roots.contains(&t)));
+            if !owned {
+                found.lines.push((own, because.to_owned()));
+            }
+        }
+    }
+
+    /// Drops the foreign keys of tables that stay onto a table that goes.
+    fn drop_keys_onto(&mut self, id: Oid, gone: &[Oid]) {
+        let Some(table) = self.catalog().relations.get(&id).and_then(|r| r.table()) else { return };
+        let staying: Vec<Oid> = table.referenced_by.iter().copied().filter(|other| !gone.contains(other)).collect();
+        for other in staying {
+            let Some(relation) = self.catalog().relations.get(&other) else { continue };
+            let mut relation = relation.as_ref().clone();
+            if let RelationKind::Table(table) = &mut relation.kind {
+                table.foreign_keys.retain(|f| f.referenced_table != id);
+            }
+            self.changes.put_relation(relation);
+        }
+    }
+
+    /// Drops one relation, whose dependents are dealt with.
+    fn drop_one(&mut self, id: Oid, cascade: bool) -> Result<()> {
+        let Some(relation) = self.catalog().relations.get(&id).cloned() else { return Ok(()) };
+        match &relation.kind {
+            RelationKind::Table(table) => {
                 for target in table.foreign_keys.iter().map(|f| f.referenced_table).filter(|t| *t != id) {
                     self.forget_reference(target, id);
                 }
@@ -84,6 +181,19 @@ impl DdlRun<'_> {
         }
         self.changes.drop_relation(id);
         Ok(())
+    }
+
+    /// A relation's name in messages: qualified unless the search path leads to it.
+    pub(super) fn shown(&self, relation: &RelationDescriptor) -> String {
+        let first = self.search_path.iter().find_map(|s| {
+            let schema = self.catalog().schema_named(self.database, s)?;
+            self.catalog().by_name.get(&(schema, relation.name.clone())).copied()
+        });
+        if first == Some(relation.id) { relation.name.clone() } else { format!("{}.{}", self.schema_name(relation.schema), relation.name) }
+    }
+
+    fn described(&self, relation: &RelationDescriptor) -> String {
+        format!("{} {}", kind_word(&relation.kind), self.shown(relation))
     }
 
     fn sequences_owned_by(&self, table: Oid) -> Vec<Oid> {
@@ -109,7 +219,7 @@ impl DdlRun<'_> {
                         let hint = format!("You can drop column {} of table {user_name} instead.", column.name);
                         return Err(SqlError::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message).hint(hint));
                     }
-                    if !cascade {
+                    if !cascade && column.default.is_some() {
                         let detail = format!("default value for column {} of table {user_name} depends on {what}", column.name);
                         return Err(dependents(&what, &detail));
                     }
@@ -131,10 +241,33 @@ impl DdlRun<'_> {
     /// View texts name what they read, so what they read keeps its name.
     pub(super) fn refuse_if_viewed(&self, id: Oid, what: &str, name: &str) -> Result<()> {
         match self.viewers(id).first().and_then(|v| self.catalog().relations.get(v)) {
-            Some(view) => Err(SqlError::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, format!("cannot {what} {name} because other objects depend on it"))
-                .detail(format!("view {} depends on it", view.name))),
+            Some(view) => Err(SqlError::unsupported(format!("{what} \"{name}\", which a view reads,"))
+                .detail(format!("View {} reads it by this name.", self.shown(view)))),
             None => Ok(()),
         }
+    }
+
+    /// Views whose text mentions a column of a relation.
+    pub(super) fn viewers_of_column(&self, id: Oid, column: &str) -> Vec<RelationDescriptor> {
+        let reads = |r: &RelationDescriptor| matches!(&r.kind, RelationKind::View(v) if mentions(&v.query, column));
+        self.viewers(id).iter().filter_map(|v| self.catalog().relations.get(v)).filter(|r| reads(r)).map(|r| r.as_ref().clone()).collect()
+    }
+
+    /// Before a column goes: views that read it go with CASCADE, or keep it.
+    pub(super) fn drop_column_viewers(&mut self, id: Oid, column: &str, cascade: bool) -> Result<()> {
+        let views = self.viewers_of_column(id, column);
+        if views.is_empty() {
+            return Ok(());
+        }
+        let table = self.catalog().relations.get(&id).map(|r| self.shown(r)).unwrap_or_default();
+        let what = format!("column {column} of table {table}");
+        if !cascade {
+            let detail: Vec<String> = views.iter().map(|v| format!("view {} depends on {what}", self.shown(v))).collect();
+            return Err(dependents(&what, &detail.join("\n")));
+        }
+        let ids: Vec<Oid> = views.iter().map(|v| v.id).collect();
+        self.tell_cascade(views.iter().map(|v| format!("view {}", self.shown(v))).collect());
+        self.drop_relations(&ids, &what, true, None)
     }
 
     /// Drops the foreign keys of `other` that refer to `target` (to one column of it, if given).
@@ -191,7 +324,9 @@ impl DdlRun<'_> {
             return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message));
         };
         if relation.name == last {
-            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{last}\" is not an index")));
+            let actual = kind_word(&relation.kind);
+            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{last}\" is not an index"))
+                .hint(format!("Use DROP {} to remove a {actual}.", actual.to_ascii_uppercase())));
         }
         let mut relation = relation.as_ref().clone();
         let (id, table_name) = (relation.id, relation.name.clone());
@@ -204,7 +339,9 @@ impl DdlRun<'_> {
         }
         let columns: Vec<u32> =
             table.indexes.iter().filter(|i| i.name == last && i.unique).flat_map(|i| i.keys.iter().map(|k| k.column)).collect();
+        let gone: Vec<u32> = table.indexes.iter().filter(|i| i.name == last).map(|i| i.id).collect();
         table.indexes.retain(|i| i.name != last);
+        gone.into_iter().for_each(|index| self.changes.discard_index(table.storage_id, index));
         let referenced_by = table.referenced_by.clone();
         self.changes.put_relation(relation);
         for other in referenced_by.into_iter().filter(|_| !columns.is_empty()) {
@@ -225,20 +362,7 @@ impl DdlRun<'_> {
             return Err(SqlError::new(SqlState::INVALID_SCHEMA_NAME, message));
         };
         let inside: Vec<Oid> = self.catalog().relations.values().filter(|r| r.schema == schema.id).map(|r| r.id).collect();
-        if !inside.is_empty() && !cascade {
-            let detail: Vec<String> = inside
-                .iter()
-                .filter_map(|id| self.catalog().relations.get(id))
-                .map(|r| format!("{} {last}.{} depends on schema {last}", kind_word(&r.kind), r.name))
-                .collect();
-            return Err(dependents(&format!("schema {last}"), &detail.join("\n")));
-        }
-        if inside.len() > 1 {
-            self.notice(SqlState::SUCCESS, format!("drop cascades to {} other objects", inside.len()));
-        }
-        for id in inside {
-            self.drop_one(id, true)?;
-        }
+        self.drop_relations(&inside, &format!("schema {last}"), cascade, Some(&last))?;
         self.changes.drop_schema(schema.id);
         Ok(())
     }
@@ -288,7 +412,17 @@ impl DdlRun<'_> {
     }
 }
 
-fn kind_word(kind: &RelationKind) -> &'static str {
+/// What a DROP takes with it.
+struct Dependents {
+    /// What the statement names.
+    roots: Vec<Oid>,
+    /// Relations to drop, dependents before what they depend on.
+    gone: Vec<Oid>,
+    /// Objects the statement does not name, and what each depends on.
+    lines: Vec<(String, String)>,
+}
+
+pub(super) fn kind_word(kind: &RelationKind) -> &'static str {
     match kind {
         RelationKind::Table(_) => "table",
         RelationKind::View(_) => "view",
@@ -297,7 +431,8 @@ fn kind_word(kind: &RelationKind) -> &'static str {
 }
 
 fn dependents(what: &str, detail: &str) -> SqlError {
-    SqlError::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, format!("cannot drop {what} because other objects depend on it"))
+    let them = if what.starts_with("desired") { "them" } else { "it" };
+    SqlError::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, format!("cannot drop {what} because other objects depend on {them}"))
         .detail(detail)
         .hint("Use DROP ... CASCADE to drop the dependent objects too.")
 }

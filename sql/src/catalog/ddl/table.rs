@@ -13,9 +13,9 @@ use crate::types::{DataType, NO_TYPMOD};
 pub const ROWID_DEFAULT: &str = "unique_rowid()";
 
 impl DdlRun<'_> {
-    pub(super) async fn create_table(&mut self, create: &ast::CreateTable, query: Option<&Parsed>) -> Result<String> {
+    pub(super) async fn create_table(&mut self, create: &ast::CreateTable, query: Option<&Parsed>, no_data: bool) -> Result<String> {
         refuse_unsupported(create)?;
-        let tag = if create.query.is_some() { "SELECT" } else { "CREATE TABLE" };
+        let tag = if create.query.is_some() && !no_data { "SELECT" } else if create.query.is_some() { "CREATE TABLE AS" } else { "CREATE TABLE" };
         let (schema, name) = self.creation_target(&create.name)?;
         if create.if_not_exists && self.catalog().by_name.contains_key(&(schema, name.clone())) {
             self.notice(SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists, skipping"));
@@ -25,6 +25,9 @@ impl DdlRun<'_> {
         let mut relation = self.empty_table(schema, name).await?;
         if let Some(query) = query {
             self.columns_of_query(&mut relation, create, query)?;
+            if no_data {
+                self.jobs.clear();
+            }
         } else {
             for definition in &create.columns {
                 self.add_column(&mut relation, definition).await?;
@@ -116,7 +119,8 @@ impl DdlRun<'_> {
                     return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
                 }
                 ast::ColumnOption::Default(expr) => {
-                    column.default = Some(self.analyzer.expression(self.changes.snapshot(), None, expr, ty, typmod, "DEFAULT")?);
+                    let bound = self.analyzer.expression(self.changes.snapshot(), None, expr, ty, typmod, "DEFAULT");
+                    column.default = Some(bound.map_err(no_column_in_default)?);
                 }
                 ast::ColumnOption::Generated { generated_as, sequence_options: options, generation_expr, generation_expr_mode, .. } => {
                     match generation_expr {
@@ -145,6 +149,10 @@ impl DdlRun<'_> {
         }
         if null && (column.not_null || serial.is_some()) {
             let message = format!("conflicting NULL/NOT NULL declarations for column \"{name}\" of table \"{}\"", relation.name);
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
+        }
+        if column.identity.is_some() && column.default.is_some() {
+            let message = format!("both default and identity specified for column \"{name}\" of table \"{}\"", relation.name);
             return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
         }
         if column.identity.is_some() && !matches!(ty, DataType::INT2 | DataType::INT4 | DataType::INT8) {
@@ -236,6 +244,14 @@ fn refuse_unsupported(create: &ast::CreateTable) -> Result<()> {
     match refusals.iter().find(|(there, _)| *there) {
         Some((_, feature)) => Err(SqlError::unsupported(feature)),
         None => Ok(()),
+    }
+}
+
+/// A default sees no columns: PostgreSQL says so instead of not finding them.
+fn no_column_in_default(error: SqlError) -> SqlError {
+    match error.code {
+        SqlState::UNDEFINED_COLUMN => SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "cannot use column reference in DEFAULT expression"),
+        _ => error,
     }
 }
 

@@ -16,6 +16,7 @@ const FIELD_BYTES_MAX: usize = 64;
 pub fn check_row(relation: &RelationDescriptor, checks: &RowChecks, row: &mut [Datum], cx: &mut ExecContext<'_>) -> Result<()> {
     let table = table_of(relation)?;
     let session = cx.session.clone();
+    let catalog = cx.catalog.clone();
     let mut ecx = cx.eval();
     for (ordinal, expr) in &checks.generated {
         let value = eval(expr, row, &mut ecx)?;
@@ -28,6 +29,7 @@ pub fn check_row(relation: &RelationDescriptor, checks: &RowChecks, row: &mut [D
                 format!("null value in column \"{}\" of relation \"{}\" violates not-null constraint", column.name, relation.name),
             )
             .detail(failing_row(relation, row, &session))
+            .of_relation(&catalog, relation)
             .column(&column.name));
         }
     }
@@ -39,6 +41,7 @@ pub fn check_row(relation: &RelationDescriptor, checks: &RowChecks, row: &mut [D
                 format!("new row for relation \"{}\" violates check constraint \"{name}\"", relation.name),
             )
             .detail(failing_row(relation, row, &session))
+            .of_relation(&catalog, relation)
             .constraint(name));
         }
     }

@@ -109,6 +109,10 @@ async fn apply(
     if rows.is_empty() {
         return Ok(());
     }
+    if action == ReferentialAction::SetDefault {
+        // The default may be the very key that goes: then the row still refers to it (PostgreSQL checks this in the same way).
+        cx.state.checks.checks.extend(old.iter().map(|values| Check::NoChildren { key: key.clone(), values: values.clone() }));
+    }
     let writer = TableWriter::new(&key.child)?;
     let checks = cx.expressions.row_checks(&key.child)?;
     if action == ReferentialAction::Cascade && new.is_none() {

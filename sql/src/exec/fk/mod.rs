@@ -151,7 +151,9 @@ fn note_child(
     let nulls = values.iter().filter(|v| matches!(v, Datum::Null)).count();
     if nulls > 0 {
         if key.match_full && nulls < values.len() {
-            return Err(violates(relation, key).detail("MATCH FULL does not allow mixing of null and nonnull key values."));
+            return Err(violates(relation, key)
+                .detail("MATCH FULL does not allow mixing of null and nonnull key values.")
+                .of_relation(&cx.catalog, relation));
         }
         return Ok(());
     }
@@ -337,7 +339,8 @@ pub fn not_present(key: &ForeignKey, values: &[Datum], cx: &ExecContext<'_>) -> 
     let descriptor = key.descriptor()?;
     let parent = cx.relation(descriptor.referenced_table)?;
     let text = columns_text(table_of(&key.child)?, &descriptor.columns, values);
-    Ok(violates(&key.child, descriptor).detail(format!("Key {text} is not present in table \"{}\".", parent.name)))
+    let detail = format!("Key {text} is not present in table \"{}\".", parent.name);
+    Ok(violates(&key.child, descriptor).detail(detail).of_relation(&cx.catalog, &key.child))
 }
 
 /// `23503` of the parent's side.
@@ -353,6 +356,7 @@ pub fn still_referenced(key: &ForeignKey, values: &[Datum], cx: &ExecContext<'_>
         ),
     )
     .detail(format!("Key {text} is still referenced from table \"{}\".", key.child.name))
+    .of_relation(&cx.catalog, &key.child)
     .constraint(&descriptor.name))
 }
 

@@ -26,7 +26,7 @@ use super::context::{ExecContext, table_of};
 use super::program::{self, ScanProgram};
 use super::relational::limit::count_of;
 use super::{Operator, subquery, walk};
-use crate::error::{Result, SqlError};
+use crate::error::{Result, SqlError, SqlState};
 use crate::plan::node::{Node, Plan, Scan};
 use crate::types::Datum;
 
@@ -290,6 +290,14 @@ pub async fn fetch_primary(
     Ok(rows)
 }
 
+/// A row lock that was not waited for: the message names the table, as PostgreSQL's does.
+fn name_relation(mut error: SqlError, relation: &str) -> SqlError {
+    if error.code == SqlState::LOCK_NOT_AVAILABLE && error.message == "could not obtain lock" {
+        error.message = format!("could not obtain lock on row in relation \"{relation}\"");
+    }
+    error
+}
+
 #[async_trait]
 impl Operator for ScanOperator {
     async fn next(&mut self, plan: &Plan, cx: &mut ExecContext<'_>) -> Result<Option<RowBatch>> {
@@ -303,11 +311,12 @@ impl Operator for ScanOperator {
                 return Ok(None);
             }
             cx.cancel.check()?;
-            let Some(entries) = state.entries(cx).await? else {
+            let Some(entries) = state.entries(cx).await.map_err(|e| name_relation(e, &scan.table.name))? else {
                 self.state = Some(state);
                 return Ok(None);
             };
-            let mut batch = state.rows(scan.columns.len(), entries, cx).await?;
+            let rows = state.rows(scan.columns.len(), entries, cx).await;
+            let mut batch = rows.map_err(|e| name_relation(e, &scan.table.name))?;
             if let (Some(filter), true) = (&scan.filter, state.filter_here) {
                 subquery::filter(filter, self.filter_suspends, &mut batch, cx).await?;
             }

@@ -103,6 +103,7 @@ pub(in crate::functions) const ENTRIES: &[Entry] = &[
         write_record(Io::from(&*c), record(&x[0])?, &mut out, boolean(&x[1])?);
         Ok(js(out))
     }),
+    t("json_of_row", |c, ty, x| Ok(row_object(Io::from(&*c), ty, x))),
     t("json_build_object", |c, ty, x| build_object(Io::from(&*c), ty, x)),
     s("json_build_object_noargs", |_, _| Ok(js("{}"))),
     t("json_build_array", |c, ty, x| Ok(build_array(Io::from(&*c), ty, x))),

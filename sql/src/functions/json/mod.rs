@@ -120,6 +120,21 @@ fn build_object(io: Io<'_>, types: &[DataType], x: &[Datum]) -> Result<Datum> {
     Ok(js(out))
 }
 
+/// A row of a table as `row_to_json` shows it; the arguments alternate between column names and values.
+fn row_object(io: Io<'_>, types: &[DataType], x: &[Datum]) -> Datum {
+    let mut out = String::from("{");
+    for (i, pair) in x.chunks_exact(2).enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        write_string(&mut out, pair[0].as_str().unwrap_or_default());
+        out.push(':');
+        write_json(io, type_at(types, i * 2 + 1), &pair[1], &mut out);
+    }
+    out.push('}');
+    js(out)
+}
+
 fn build_object_b(io: Io<'_>, types: &[DataType], x: &[Datum]) -> Result<Datum> {
     even(x).map_err(|e| e.hint("The arguments of jsonb_build_object() must consist of alternating keys and values."))?;
     let mut pairs = Vec::with_capacity(x.len() / 2);

@@ -8,6 +8,7 @@ use sqlparser::tokenizer::Span;
 
 use super::Binder;
 use super::expr::call_expr;
+use super::special::in_pg_catalog;
 use super::scope::{PendingWindow, idents, name_span};
 use crate::error::{Result, SqlError, SqlState};
 use crate::functions::registry::functions_named;
@@ -18,6 +19,9 @@ use crate::plan::logical::*;
 use crate::plan::node::*;
 use crate::types::casts::CastContext;
 use crate::types::{DataType, Datum};
+
+/// The place that refuses window and set-returning calls with words of its own.
+const AGGREGATE_ARGUMENTS: &str = "aggregate arguments";
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -112,10 +116,38 @@ impl Binder<'_> {
                 if f.filter.is_some() {
                     return self.fail(span, SqlState::WRONG_OBJECT_TYPE, not_aggregate("FILTER"));
                 }
-                let bound = args.exprs.iter().map(|e| self.expr(e)).collect::<Result<Vec<_>>>()?;
-                self.call_bound(name, bound, span)
+                let bound = self.argument_values(name, &args.exprs)?;
+                let call = self.call_bound(name, bound, span);
+                if parts.len() == 2 { call.map_err(in_pg_catalog) } else { call }
             }
         }
+    }
+
+    /// Binds arguments. JSON functions see the column names of a whole row, which records do not carry: it arrives as JSON.
+    fn argument_values(&mut self, name: &str, exprs: &[&ast::Expr]) -> Result<Vec<Expr>> {
+        const ROW_READERS: [&str; 11] = [
+            "row_to_json", "to_json", "to_jsonb", "json_agg", "jsonb_agg", "json_build_object", "jsonb_build_object", "json_build_array",
+            "jsonb_build_array", "json_object_agg", "jsonb_object_agg",
+        ];
+        let mut out = Vec::with_capacity(exprs.len());
+        for e in exprs {
+            let bound = self.expr(e)?;
+            out.push(match (&bound, e) {
+                (Expr::Row { fields }, ast::Expr::Identifier(_)) if ROW_READERS.contains(&name) => {
+                    let mut pairs = Vec::with_capacity(fields.len() * 2);
+                    for field in fields {
+                        let Expr::Column { ordinal, .. } = field else { return Ok(exprs.iter().map(|e| self.expr(e)).collect::<Result<_>>()?) };
+                        pairs.push(Expr::Const { value: Datum::text(&self.cols[*ordinal].name), ty: DataType::TEXT });
+                        pairs.push(field.clone());
+                    }
+                    let json = self.call_bound("json_of_row", pairs, e.span())?;
+                    if name == "row_to_json" { return Ok(vec![json]) }
+                    json
+                }
+                _ => bound,
+            });
+        }
+        Ok(out)
     }
 
     fn arguments<'e>(&self, f: &'e ast::Function, span: Span) -> Result<Args<'e>> {
@@ -189,7 +221,7 @@ impl Binder<'_> {
     pub(super) fn call_args(&mut self, call: &ResolvedCall, args: Vec<Expr>, span: Span) -> Result<Vec<Expr>> {
         let mut out = Vec::with_capacity(args.len());
         for (arg, ty) in args.into_iter().zip(&call.arg_types) {
-            let arg = if *ty == DataType::ANY { self.settle(arg)? } else { arg };
+            let arg = if *ty == DataType::ANY && call.def.name != "pg_typeof" { self.settle(arg)? } else { arg };
             out.push(self.coerce(arg, *ty, span)?);
         }
         if let Some(from) = call.pack_from
@@ -207,7 +239,11 @@ impl Binder<'_> {
             return self.fail(span, SqlState::FEATURE_NOT_SUPPORTED, "set-returning functions are not allowed here");
         };
         if let Some(place) = scope.no_sets {
-            return self.fail(span, SqlState::FEATURE_NOT_SUPPORTED, format!("set-returning functions are not allowed in {place}"));
+            let message = match place {
+                AGGREGATE_ARGUMENTS => "aggregate function calls cannot contain set-returning function calls".to_owned(),
+                _ => format!("set-returning functions are not allowed in {place}"),
+            };
+            return self.fail(span, SqlState::FEATURE_NOT_SUPPORTED, message);
         }
         let multi = matches!(call.def.body, FunctionBody::Set { columns, .. } if columns.len() > 1);
         let ty = if multi { DataType::RECORD } else { call.returns };
@@ -226,8 +262,8 @@ impl Binder<'_> {
             return self.fail(span, SqlState::GROUPING_ERROR, "aggregate function calls cannot be nested");
         }
         self.scopes[level].in_aggregate = true;
-        let saved_windows = self.scopes[level].no_windows.replace("aggregate arguments");
-        let saved_sets = self.scopes[level].no_sets.replace("aggregate arguments");
+        let saved_windows = self.scopes[level].no_windows.replace(AGGREGATE_ARGUMENTS);
+        let saved_sets = self.scopes[level].no_sets.replace(AGGREGATE_ARGUMENTS);
         let call = self.aggregate_parts(name, f, args, span);
         let scope = &mut self.scopes[level];
         scope.in_aggregate = false;
@@ -258,7 +294,7 @@ impl Binder<'_> {
     }
 
     fn aggregate_parts(&mut self, name: &str, f: &ast::Function, args: &Args<'_>, span: Span) -> Result<AggregateCall> {
-        let mut bound = args.exprs.iter().map(|e| self.expr(e)).collect::<Result<Vec<_>>>()?;
+        let mut bound = self.argument_values(name, &args.exprs)?;
         let mut order_asts: Vec<&ast::OrderByExpr> = args.order.clone();
         let within = !f.within_group.is_empty();
         if within {
@@ -321,6 +357,9 @@ impl Binder<'_> {
             return self.fail(span, SqlState::WINDOWING_ERROR, "window functions are not allowed here");
         };
         if let Some(place) = self.scopes[level].no_windows {
+            if place == AGGREGATE_ARGUMENTS {
+                return self.fail(span, SqlState::GROUPING_ERROR, "aggregate function calls cannot contain window function calls");
+            }
             return self.fail(span, SqlState::WINDOWING_ERROR, format!("window functions are not allowed in {place}"));
         }
         if !matches!(kind, Kind::Window | Kind::Aggregate) {
@@ -332,7 +371,7 @@ impl Binder<'_> {
             return self.fail(span, SqlState::WRONG_OBJECT_TYPE, message);
         }
         if args.distinct {
-            return self.unsupported(span, "DISTINCT for window functions");
+            return self.fail(span, SqlState::FEATURE_NOT_SUPPORTED, "DISTINCT is not implemented for window functions");
         }
         if !args.order.is_empty() || !f.within_group.is_empty() {
             return self.unsupported(span, "aggregate ORDER BY for window functions");

@@ -26,6 +26,9 @@ impl Binder<'_> {
     fn expr_inner(&mut self, e: &ast::Expr) -> Result<Expr> {
         use ast::Expr as E;
         match e {
+            E::Identifier(ident) if ident.value == "current_schema" && ident.quote_style.is_none() => {
+                self.call_bound("current_schema", Vec::new(), ident.span)
+            }
             E::Identifier(ident) => self.unqualified(ident),
             E::CompoundIdentifier(parts) => match self.qualified(parts)? {
                 Some(expr) => Ok(expr),
@@ -48,11 +51,21 @@ impl Binder<'_> {
             E::IsNotDistinctFrom(l, r) => self.distinct_from(l, r, true),
             E::In { expr, target, negated, .. } => self.in_target(expr, target, *negated),
             E::Between { expr, negated, low, high } => self.between(expr, *negated, low, high),
+            E::Like { negated, any: false, expr, pattern, escape_char: None } if all_of(pattern).is_some() => {
+                let array = all_of(pattern).unwrap_or(pattern);
+                self.any_all(expr, if *negated { &Op::PGNotLikeMatch } else { &Op::PGLikeMatch }, array, true)
+            }
             E::Like { negated, any: false, expr, pattern, escape_char } => {
                 self.like(if *negated { "!~~" } else { "~~" }, expr, pattern, escape_char.as_deref())
             }
             E::ILike { negated, any: false, expr, pattern, escape_char } => {
                 self.like(if *negated { "!~~*" } else { "~~*" }, expr, pattern, escape_char.as_deref())
+            }
+            E::Like { negated, any: true, expr, pattern, escape_char: None } => {
+                self.any_all(expr, if *negated { &Op::PGNotLikeMatch } else { &Op::PGLikeMatch }, pattern, false)
+            }
+            E::ILike { negated, any: true, expr, pattern, escape_char: None } => {
+                self.any_all(expr, if *negated { &Op::PGNotILikeMatch } else { &Op::PGILikeMatch }, pattern, false)
             }
             E::SimilarTo { negated, expr, pattern, escape_char } => self.similar_to(*negated, expr, pattern, escape_char.as_deref()),
             E::AnyOp { left, compare_op, right, .. } => self.any_all(left, compare_op, right, false),
@@ -69,6 +82,8 @@ impl Binder<'_> {
             }
             E::TypedString(typed) => {
                 let (to, typmod) = super::types::resolve(&typed.data_type).map_err(|x| self.at(e.span(), x))?;
+                // `char 'abc'` has no length, unlike `'abc'::char`.
+                let typmod = if matches!(typed.data_type, ast::DataType::Char(None) | ast::DataType::Character(None)) { -1 } else { typmod };
                 let text = string_value(&typed.value.value).ok_or_else(|| SqlError::unsupported("this literal"))?;
                 let literal = Expr::Const { value: Datum::Text(text.into()), ty: DataType::UNKNOWN };
                 self.cast(literal, to, typmod, typed.value.span)
@@ -283,7 +298,17 @@ impl Binder<'_> {
         Ok(Expr::IsDistinct { left: Box::new(left), right: Box::new(right), negated })
     }
 
+    /// CASE, inside which no function may return a set.
     fn case(&mut self, operand: Option<&ast::Expr>, conditions: &[ast::CaseWhen], otherwise: Option<&ast::Expr>) -> Result<Expr> {
+        let saved = self.scopes.last_mut().map(|s| s.no_sets.replace("CASE"));
+        let result = self.case_parts(operand, conditions, otherwise);
+        if let (Some(scope), Some(saved)) = (self.scopes.last_mut(), saved) {
+            scope.no_sets = saved;
+        }
+        result
+    }
+
+    fn case_parts(&mut self, operand: Option<&ast::Expr>, conditions: &[ast::CaseWhen], otherwise: Option<&ast::Expr>) -> Result<Expr> {
         let subject = match operand {
             Some(x) => {
                 let bound = self.expr(x)?;
@@ -387,6 +412,9 @@ impl Binder<'_> {
         let mut indices = Vec::new();
         while at < chain.len() {
             match &chain[at] {
+                AccessExpr::Subscript(Subscript::Index { index }) if indices.is_empty() && value.ty() == DataType::JSONB => {
+                    value = self.jsonb_element(value, index)?;
+                }
                 AccessExpr::Subscript(subscript) => indices.push(self.subscript(subscript)?),
                 AccessExpr::Dot(field) => {
                     value = self.subscripted(value, std::mem::take(&mut indices), root.span())?;
@@ -418,6 +446,14 @@ impl Binder<'_> {
             }
             Subscript::Slice { .. } => Err(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error at or near \":\"")),
         }
+    }
+
+    /// `jsonb[key]`: fetches as `->` does.
+    fn jsonb_element(&mut self, input: Expr, key: &ast::Expr) -> Result<Expr> {
+        let bound = self.expr(key)?;
+        let wanted = if bound.ty() == DataType::UNKNOWN { DataType::TEXT } else { bound.ty() };
+        let bound = self.coerce(bound, wanted, key.span())?;
+        self.operator("->", input, bound, key.span(), key.span())
     }
 
     fn subscripted(&mut self, input: Expr, indices: Vec<(Option<Expr>, Option<Expr>, bool)>, span: Span) -> Result<Expr> {
@@ -496,6 +532,16 @@ pub(super) fn string_value(value: &Value) -> Option<&str> {
 }
 
 /// PostgreSQL's name of a binary operator.
+/// The array of `LIKE ALL (array)`, which the parser takes for a call of a function `all`.
+fn all_of(pattern: &ast::Expr) -> Option<&ast::Expr> {
+    let ast::Expr::Function(f) = pattern else { return None };
+    let ast::FunctionArguments::List(list) = &f.args else { return None };
+    match &list.args[..] {
+        [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(e))] if f.name.to_string() == "all" => Some(e),
+        _ => None,
+    }
+}
+
 pub(super) fn operator_name(op: &Op) -> Option<String> {
     Some(match op {
         Op::NotEq => "<>".into(),

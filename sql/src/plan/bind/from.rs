@@ -560,6 +560,7 @@ impl Binder<'_> {
             && alias.columns.is_empty()
             && scalar
             && let Some(first) = cols.first_mut()
+            && first.name == shown
         {
             first.name = alias.name.value.clone();
         }

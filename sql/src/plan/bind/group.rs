@@ -202,7 +202,7 @@ impl Binder<'_> {
                 if !local.contains(&id) || self.depends_on_group(id, grouping) {
                     return Ok(());
                 }
-                let (span, name) = self.spans.get(&id).cloned().unwrap_or_else(|| (Span::empty(), self.cols[id].name.clone()));
+                let (span, name) = self.spans.get(&id).cloned().unwrap_or_else(|| (Span::empty(), self.qualified_name(id)));
                 let message = format!("column \"{name}\" must appear in the GROUP BY clause or be used in an aggregate function");
                 self.fail(span, SqlState::GROUPING_ERROR, message)
             }

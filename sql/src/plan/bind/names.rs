@@ -40,7 +40,7 @@ pub(super) fn name_of(e: &ast::Expr) -> Option<(String, u8)> {
         E::Tuple(_) => strong("row"),
         E::Extract { .. } => strong("extract"),
         E::Position { .. } => strong("position"),
-        E::Substring { .. } => strong("substring"),
+        E::Substring { shorthand, .. } => strong(if *shorthand { "substr" } else { "substring" }),
         E::Trim { trim_where, .. } => strong(match trim_where {
             Some(ast::TrimWhereField::Leading) => "ltrim",
             Some(ast::TrimWhereField::Trailing) => "rtrim",
@@ -50,6 +50,8 @@ pub(super) fn name_of(e: &ast::Expr) -> Option<(String, u8)> {
         E::Ceil { .. } => strong("ceil"),
         E::Floor { .. } => strong("floor"),
         E::AtTimeZone { .. } => strong("timezone"),
+        E::BinaryOp { op: ast::BinaryOperator::Overlaps, .. } => strong("overlaps"),
+        E::IsNormalized { .. } => strong("is_normalized"),
         E::Subquery(q) => subquery_name(&q.body),
         _ => None,
     }

@@ -122,12 +122,18 @@ impl Binder<'_> {
         self.scopes.push(Scope { no_aggregates: Some(what), no_windows: Some(what), no_sets: Some(what), ..Scope::default() });
         let bound = self.expr(e);
         self.scopes.pop();
-        let bound = bound?;
+        let variables = || format!("argument of {what} must not contain variables");
+        let bound = match bound {
+            Err(error) if error.code == SqlState::UNDEFINED_COLUMN && matches!(e, ast::Expr::Identifier(_) | ast::Expr::CompoundIdentifier(_)) => {
+                return self.fail(e.span(), SqlState::INVALID_COLUMN_REFERENCE, variables());
+            }
+            bound => bound?,
+        };
         if let Expr::Const { value: Datum::Null, .. } = bound {
             return Ok(None);
         }
         if !columns(&bound, &self.subqueries).is_empty() && !has_subquery(&bound) {
-            return self.fail(e.span(), SqlState::INVALID_COLUMN_REFERENCE, format!("argument of {what} must not contain variables"));
+            return self.fail(e.span(), SqlState::INVALID_COLUMN_REFERENCE, variables());
         }
         let ty = bound.ty();
         match self.try_coerce(bound, DataType::INT8, -1, CastContext::Assignment, e.span())? {

@@ -218,6 +218,13 @@ impl Binder<'_> {
         Err(self.at(ident.span, error))
     }
 
+    /// A column's name with that of its table, as error messages show it.
+    pub(super) fn qualified_name(&self, id: ColId) -> String {
+        let name = &self.cols[id].name;
+        let mut entries = self.scopes.iter().rev().flat_map(|s| &s.entries);
+        entries.find(|e| e.cols.iter().any(|c| c.id == id)).map_or_else(|| name.clone(), |e| format!("{}.{name}", e.name))
+    }
+
     fn reference(&mut self, id: ColId, span: Span, level: usize) -> Expr {
         self.spans.entry(id).or_insert_with(|| {
             let scope = &self.scopes[level];

@@ -119,10 +119,14 @@ impl Binder<'_> {
         let (aggregates, groupings) = (std::mem::take(&mut scope.aggregates), std::mem::take(&mut scope.grouping));
         let grouped = grouping.is_some() || !aggregates.is_empty() || having.is_some() || !groupings.is_empty();
         if !tail.locks.is_empty() {
-            let what = if grouped {
-                Some("GROUP BY clause, HAVING clause or aggregate functions")
-            } else if distinct {
+            let what = if distinct || !on.is_empty() {
                 Some("DISTINCT clause")
+            } else if grouping.is_some() {
+                Some("GROUP BY clause")
+            } else if having.is_some() {
+                Some("HAVING clause")
+            } else if grouped {
+                Some("aggregate functions")
             } else if !windows.is_empty() {
                 Some("window functions")
             } else if !sets.is_empty() {

@@ -24,9 +24,9 @@ impl Binder<'_> {
             DateTimeField::Custom(ident) => ident.value.to_lowercase(),
             other => other.to_string().to_lowercase().replace(' ', ""),
         };
-        let field = Expr::Const { value: Datum::text(name), ty: DataType::TEXT };
+        let field = Expr::Const { value: Datum::text(name), ty: DataType::UNKNOWN };
         let source = self.expr(expr)?;
-        self.call_bound("extract", vec![field, source], span)
+        self.call_bound("extract", vec![field, source], span).map_err(in_pg_catalog)
     }
 
     pub(super) fn substring(&mut self, expr: &ast::Expr, from: Option<&ast::Expr>, length: Option<&ast::Expr>, span: Span) -> Result<Expr> {
@@ -44,7 +44,7 @@ impl Binder<'_> {
             }
             (None, None) => {}
         }
-        self.call_bound("substring", args, span)
+        self.call_bound("substring", args, span).map_err(in_pg_catalog)
     }
 
     pub(super) fn trim(
@@ -417,6 +417,14 @@ impl Binder<'_> {
             _ => Ok(None),
         }
     }
+}
+
+/// The error of a call that names its schema, as `pg_catalog.f(…)` and the special syntax (EXTRACT, SUBSTRING … FROM) do.
+pub(super) fn in_pg_catalog(mut error: SqlError) -> SqlError {
+    if error.code == SqlState::UNDEFINED_FUNCTION || error.code == SqlState::AMBIGUOUS_FUNCTION {
+        error.message = error.message.replacen("function ", "function pg_catalog.", 1);
+    }
+    error
 }
 
 /// `BETWEEN SYMMETRIC a + 1 AND b` arrives as `!! a + 1`: finds and drops the marker on the left edge.

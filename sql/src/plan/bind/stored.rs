@@ -161,9 +161,7 @@ pub fn store_query(cx: &PlanContext<'_>, parsed: &Parsed) -> Result<StoredQuery>
         let bound = binder.statement(tree)?;
         let mut columns: Vec<(String, DataType, i32)> = Vec::new();
         for (id, name) in &bound.output {
-            if columns.iter().any(|c| c.0 == *name) {
-                return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, format!("column \"{name}\" specified more than once")));
-            }
+            // Names that occur twice are the business of whoever makes columns of them: a column list may rename them.
             let info = &binder.cols[*id];
             columns.push((name.clone(), info.ty, info.typmod));
         }

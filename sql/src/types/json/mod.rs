@@ -69,7 +69,9 @@ impl Jsonb {
                 let index = if index < 0 { index + elements.len() as i64 } else { index };
                 usize::try_from(index).ok().and_then(|i| elements.get(i))
             }
-            _ => None,
+            Jsonb::Object(_) => None,
+            // A scalar is stored as an array of one.
+            scalar => (index == 0 || index == -1).then_some(scalar),
         }
     }
     /// `jsonb_typeof`

@@ -1,0 +1,143 @@
+-- COPY in both directions.
+CREATE TABLE t (a int, b text, c numeric(6,2), d bool);
+COPY t FROM STDIN;
+1	one	1.5	t
+2	tab\there	\N	f
+3	line\nbreak	-2.25	true
+4	back\\slash	0	\N
+5	\N	1	f
+\.
+SELECT * FROM t ORDER BY a;
+COPY t TO STDOUT;
+COPY t (b, a) TO STDOUT;
+COPY t TO STDOUT WITH (FORMAT csv);
+COPY t TO STDOUT CSV HEADER;
+COPY t TO STDOUT (FORMAT csv, DELIMITER ';', NULL 'nil', HEADER true, FORCE_QUOTE *);
+COPY t TO STDOUT (FORMAT csv, QUOTE '''', FORCE_QUOTE (b));
+COPY t TO STDOUT (DELIMITER '|', NULL 'null');
+COPY (SELECT a * 2 AS aa, upper(b) FROM t ORDER BY a DESC LIMIT 2) TO STDOUT;
+COPY (VALUES (1, 'a"b'), (2, 'c,d'), (3, ''), (4, NULL)) TO STDOUT (FORMAT csv);
+COPY (INSERT INTO t VALUES (6, 'six', 6, true) RETURNING a) TO STDOUT;
+TRUNCATE t;
+COPY t (a, b) FROM STDIN (FORMAT csv);
+1,"quoted, comma"
+2,"double "" quote"
+3,
+4,""
+5,"two
+lines"
+\.
+SELECT * FROM t ORDER BY a;
+TRUNCATE t;
+COPY t FROM STDIN (FORMAT csv, HEADER, DELIMITER ';', NULL 'nil', FORCE_NOT_NULL (b));
+a;b;c;d
+1;nil;nil;t
+2;x;3.14;nil
+\.
+SELECT * FROM t ORDER BY a;
+COPY t FROM STDIN (HEADER MATCH, FORMAT csv);
+a,b,c,e
+1,x,1,t
+\.
+-- errors
+COPY t FROM STDIN;
+1	one
+\.
+COPY t FROM STDIN;
+1	one	1	t	extra
+\.
+COPY t FROM STDIN;
+x	one	1	t
+\.
+COPY t FROM STDIN;
+1	one	1	t
+2	one	12345678	t
+\.
+COPY t FROM STDIN (FORMAT csv);
+1,"open
+\.
+COPY t FROM STDIN;
+1	one	1	maybe
+\.
+COPY t (a, nope) FROM STDIN;
+\.
+COPY nope FROM STDIN;
+\.
+COPY nope TO STDOUT;
+COPY t (a, a) FROM STDIN;
+\.
+COPY t FROM STDIN (FORMAT xml);
+\.
+COPY t FROM STDIN (DELIMITER 'ab');
+\.
+COPY t FROM STDIN (DELIMITER 'a');
+\.
+COPY t FROM STDIN (QUOTE 'a');
+\.
+COPY t FROM STDIN (FORMAT csv, QUOTE 'ab');
+\.
+COPY t FROM STDIN (FORMAT csv, DELIMITER '"');
+\.
+COPY t FROM STDIN (NULL 'x', NULL 'y');
+\.
+COPY t FROM STDIN (NOSUCH 1);
+\.
+COPY t TO STDOUT (FORCE_NULL (a), FORMAT csv);
+COPY t FROM STDIN (FORCE_QUOTE (a), FORMAT csv);
+\.
+COPY t TO STDOUT (FORMAT csv, FORCE_QUOTE (nope));
+COPY (SELECT 1/0) TO STDOUT;
+CREATE TABLE k (a int PRIMARY KEY, b int NOT NULL CHECK (b > 0));
+COPY k FROM STDIN;
+1	1
+1	2
+\.
+COPY k FROM STDIN;
+1	1
+2	\N
+\.
+COPY k FROM STDIN;
+1	-1
+\.
+COPY k FROM STDIN (FORMAT csv);
+1,1
+2,
+\.
+SELECT * FROM k;
+COPY k FROM STDIN WHERE a > 1;
+1	1
+2	2
+\.
+SELECT * FROM k;
+CREATE VIEW v AS SELECT * FROM k;
+COPY v TO STDOUT;
+COPY v FROM STDIN;
+\.
+BEGIN;
+COPY k FROM STDIN;
+7	7
+\.
+SAVEPOINT s;
+COPY k FROM STDIN;
+8	x
+\.
+ROLLBACK TO s;
+COMMIT;
+SELECT * FROM k ORDER BY a;
+BEGIN READ ONLY;
+COPY k FROM STDIN;
+\.
+ROLLBACK;
+COPY t TO STDOUT (FORMAT text, HEADER);
+TRUNCATE t;
+COPY t FROM STDIN (FORMAT csv, FORCE_NULL (b));
+1,"",1,t
+\.
+SELECT * FROM t;
+COPY t FROM STDIN (DELIMITER ',');
+2,b\,c,2,t
+3,\x41\102,2,t
+\.
+SELECT * FROM t ORDER BY a;
+DROP VIEW v;
+DROP TABLE t, k;
