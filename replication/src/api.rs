@@ -202,6 +202,11 @@ pub trait RangeHost: Send + Sync + fmt::Debug {
     fn replica(&self, range: RangeId) -> Option<Arc<dyn RangeReplica>>;
     /// All local replicas, by range id.
     fn replicas(&self) -> Vec<Arc<dyn RangeReplica>>;
+    /// Whether `node`, which has a range in common with this one, has just fallen silent, with every promise to it lapsed: others are about to
+    /// lead its ranges, and waiting for its answers is in vain.
+    fn is_lost(&self, _node: NodeId) -> bool {
+        false
+    }
 }
 
 /// What placement asks of a node's store (implemented by the store of Raft replicas, called by

@@ -53,6 +53,10 @@ use crate::api::NodeId;
 /// Epochs of one peer that may still matter: two would do, as a promise lasts a few intervals.
 const EPOCHS_KEPT: usize = 4;
 
+/// How long a silent peer counts as lost. Beyond that the transport's own means find out: a peer may also be silent because it has no range
+/// in common with this node any more.
+const LOST_LATELY: Duration = Duration::from_secs(10);
+
 /// How liveness runs. The same on all nodes of a cluster.
 #[derive(Clone, Copy, Debug)]
 pub struct LivenessConfig {
@@ -169,6 +173,12 @@ impl Peer {
     /// Whether it was heard of lately.
     pub(crate) fn live(&self) -> bool {
         self.seen.lock().live
+    }
+
+    /// Whether it fell silent within the last [`LOST_LATELY`]: what was sent to it will hardly be answered.
+    pub(crate) fn lost_lately(&self, at: Instant) -> bool {
+        let seen = self.seen.lock();
+        !seen.live && seen.heard.is_some_and(|heard| at.saturating_duration_since(heard) < LOST_LATELY)
     }
 
     /// Prolongs the promise to `duration` after the peer was heard, `age` ago: so a peer that dies is free to be replaced that long after its

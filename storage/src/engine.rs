@@ -145,6 +145,9 @@ pub trait Cursor {
 pub trait Engine: Reader + std::fmt::Debug + 'static {
     /// A frozen view of all spaces at once.
     fn snapshot<'a>(&'a self) -> Box<dyn Reader + 'a>;
+    /// Whether something new of about `bytes` may be begun: [`StorageError::DiskFull`] if not. A disk that fills up refuses this before it
+    /// refuses appends, so that what was let in finds room.
+    fn admit_proposal(&self, bytes: u64) -> Result<()>;
     /// Writes log records: readable now, durable after [`Engine::sync`].
     fn append(&self, batch: &Batch) -> Result<()>;
     /// Makes every `append` that returned before this call durable (one fsync).

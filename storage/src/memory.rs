@@ -253,6 +253,16 @@ impl Engine for MemoryEngine {
         Box::new(MemorySnapshot { maps: self.state.read().visible.clone() })
     }
 
+    fn admit_proposal(&self, bytes: u64) -> Result<()> {
+        let state = self.state.read();
+        match state.capacity {
+            Some(capacity) if state.used + bytes > capacity => {
+                Err(StorageError::DiskFull(format!("{} of {capacity} bytes used", state.used)))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn append(&self, batch: &Batch) -> Result<()> {
         self.before(DiskOp::Append)?;
         let mut state = self.state.write();

@@ -68,6 +68,8 @@ impl Replica {
         if let Some(staged) = self.staged.take()
             && self.commit_staged(staged, fx)
         {
+            // If the log is still refused, its next try says so again.
+            self.ctx.set_disk_full(false);
             self.apply_committed(fx);
         }
     }

@@ -128,7 +128,7 @@ impl Replica {
         }
         // Somebody is at it: two candidates at a time only split the vote.
         self.silence = 0;
-        self.patience = self.retry_patience();
+        self.patience = 2 + self.retry_patience();
         true
     }
 
@@ -440,7 +440,8 @@ impl Replica {
     }
 
     fn retry_patience(&mut self) -> usize {
-        4 + self.rng.random_range(0..4)
+        // Wider than one trip to the farthest region, or two replicas go on asking for each other's vote at the same time.
+        4 + self.rng.random_range(0..8)
     }
 
     /// Ticks until this replica tries to succeed a leader that is known to be gone: the voters go one after the other.
@@ -448,7 +449,7 @@ impl Replica {
         let gone = self.raw.raft.leader_id;
         let before =
             self.descriptor.iter().flat_map(|d| &d.replicas).filter(|r| super::codec::votes(r) && r.id < self.id && r.id.0 != gone);
-        before.count() * 2 + self.rng.random_range(0..2)
+        before.count() * 3 + self.rng.random_range(0..2)
     }
 
     /// One tick of an awake replica.
@@ -465,10 +466,22 @@ impl Replica {
             return;
         }
         self.silence += 1;
+        if self.raw.raft.state == StateRole::Candidate && self.candidate_term != self.term() {
+            self.candidate_term = self.term();
+            self.silence = 0;
+            self.patience = self.candidate_patience();
+        }
         if self.silence >= self.patience {
             self.silence = 0;
             self.leaderless(fx);
         }
+    }
+
+    /// Ticks until the next try while the answers to a vote are under way. To ask again would forget them, and over a distance of 200 ms
+    /// they take longer than the patience of a replica that asks for pre-votes (which may be asked again: late answers count).
+    fn candidate_patience(&mut self) -> usize {
+        let base = self.ctx.config.election_ticks / 2;
+        base + self.rng.random_range(0..base.max(1))
     }
 
     /// Nobody has been heard to lead for too long.
@@ -492,6 +505,8 @@ impl Replica {
         }
         self.patience = self.retry_patience();
         if self.is_held(now, None) {
+            // Nobody was asked, so nobody is disturbed by trying again soon.
+            self.patience = 2 + self.rng.random_range(0..4);
             if let Some(bound) = &self.bound
                 && bound.peer.live()
             {

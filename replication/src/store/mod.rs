@@ -235,6 +235,10 @@ impl Store {
 }
 
 impl RangeHost for Store {
+    fn is_lost(&self, node: NodeId) -> bool {
+        node != self.ctx.node && self.ctx.peers.peer(node).lost_lately(tokio::time::Instant::now())
+    }
+
     fn node(&self) -> NodeId {
         self.ctx.node
     }

@@ -141,6 +141,8 @@ pub(crate) struct Replica {
     pub(super) was_leader: bool,
     /// Ticks since the leader was heard of, and how many are too many.
     pub(super) silence: usize,
+    /// The term in which this replica last became a candidate.
+    pub(super) candidate_term: u64,
     pub(super) patience: usize,
     pub(super) asked_leader: bool,
     pub(super) idle_ticks: usize,
@@ -214,6 +216,7 @@ impl Replica {
             split_in_flight: false,
             was_leader: false,
             silence: 0,
+            candidate_term: 0,
             patience: ctx.config.election_ticks,
             asked_leader: false,
             idle_ticks: 0,
@@ -279,6 +282,10 @@ impl Replica {
         let serves = self.handle.as_ref().is_some_and(|h| h.lease_term() == Some(term));
         if !leads || !serves || self.broken {
             return waiter.fail(self.not_leaseholder());
+        }
+        // Asked before it is in the log: what the log refuses later waits there for space, and its client with it.
+        if let Err(refusal) = self.ctx.engine.admit_proposal(payload.len() as u64) {
+            return waiter.fail(ProposeError::Storage(refusal));
         }
         if self.ctx.disk_is_full() {
             return waiter.fail(ProposeError::Storage(StorageError::DiskFull("the log cannot grow".into())));

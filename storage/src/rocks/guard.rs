@@ -12,11 +12,15 @@ use crate::engine::{Result, StorageError};
 
 /// What an answer of the file system is good for at most, in bytes written.
 const CREDIT_MAX: u64 = 16 << 20;
+/// The same for proposals, in bytes proposed: they are the door, and should close in time.
+const PROPOSAL_CREDIT_MAX: u64 = 64 << 10;
 
 /// What is about to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
-    /// New log records: down to the whole reserve.
+    /// Something new, before it is in any log: down to the whole reserve. Refused here, it has not happened.
+    Propose,
+    /// New log records: down to three quarters, so that what was let in is also written.
     Append,
     /// Applied state, which carries out what the log accepted: down to half of it.
     Apply,
@@ -31,6 +35,8 @@ pub(super) struct SpaceGuard {
     min_free: AtomicU64,
     /// Bytes that may be written before the file system is asked again.
     credit: AtomicI64,
+    /// Bytes that may be proposed before.
+    proposal_credit: AtomicI64,
     full: AtomicBool,
     refused: AtomicU64,
 }
@@ -43,6 +49,7 @@ impl SpaceGuard {
             c_dir,
             min_free: AtomicU64::new(min_free),
             credit: AtomicI64::new(0),
+            proposal_credit: AtomicI64::new(0),
             full: AtomicBool::new(false),
             refused: AtomicU64::new(0),
         })
@@ -51,6 +58,7 @@ impl SpaceGuard {
     pub(super) fn set_min_free_bytes(&self, bytes: u64) {
         self.min_free.store(bytes, Ordering::SeqCst);
         self.credit.store(0, Ordering::SeqCst);
+        self.proposal_credit.store(0, Ordering::SeqCst);
     }
 
     pub(super) fn refused(&self) -> u64 {
@@ -59,13 +67,18 @@ impl SpaceGuard {
 
     /// Lets `bytes` pass, or refuses them.
     pub(super) fn admit(&self, bytes: u64, kind: Admission) -> Result<()> {
-        if self.credit.fetch_sub(bytes as i64, Ordering::Relaxed) > bytes as i64 {
+        let (lent, lent_max) = match kind {
+            Admission::Propose => (&self.proposal_credit, PROPOSAL_CREDIT_MAX),
+            _ => (&self.credit, CREDIT_MAX),
+        };
+        if lent.fetch_sub(bytes as i64, Ordering::Relaxed) > bytes as i64 {
             return Ok(());
         }
         let free = self.free_bytes()?;
         let reserve = self.min_free.load(Ordering::SeqCst);
         let threshold = match kind {
-            Admission::Append => reserve,
+            Admission::Propose => reserve,
+            Admission::Append => reserve - reserve / 4,
             Admission::Apply => reserve / 2,
             Admission::AppendDeletes => reserve / 4,
         };
@@ -83,8 +96,8 @@ impl SpaceGuard {
             tracing::info!(dir = %self.dir.display(), free, "there is space again: writes go on");
         }
         // Only what lies above the whole reserve is lent, whoever asked.
-        let credit = (free.saturating_sub(reserve) / 8).min(CREDIT_MAX);
-        self.credit.store(credit as i64, Ordering::Relaxed);
+        let credit = (free.saturating_sub(reserve) / 8).min(lent_max);
+        lent.store(credit as i64, Ordering::Relaxed);
         Ok(())
     }
 

@@ -18,9 +18,9 @@
 //!
 //! # Space
 //!
-//! RocksDB must never meet a full disk, since an error in a background job stops it for everybody. So appends are refused with
+//! RocksDB must never meet a full disk, since an error in a background job stops it for everybody. So proposals are refused with
 //! [`StorageError::DiskFull`] while less than a reserve is free ([`RocksOptions::min_free_bytes`], which covers memtables that have yet to be
-//! flushed, and compactions); applies, which carry out what the log accepted, go on to half of it, and appends that only delete
+//! flushed, and compactions); appends go on to three quarters of it, so that what was let in is also written; applies, which carry out what the log accepted, go on to half of it, and appends that only delete
 //! to a quarter, because they are how space comes back. (Measured with a reserve of zero on a full tmpfs: nothing synced was lost, but
 //! RocksDB refused every later write until the store was opened again; so the reserve must never be zero.) The file system is asked again as it fills, and at every refused write, so the store recovers by itself.
 //!
@@ -245,6 +245,10 @@ impl Reader for RocksEngine {
 impl Engine for RocksEngine {
     fn snapshot<'a>(&'a self) -> Box<dyn Reader + 'a> {
         Box::new(RocksSnapshot { engine: self, snapshot: self.db.snapshot() })
+    }
+
+    fn admit_proposal(&self, bytes: u64) -> Result<()> {
+        self.guard.admit(bytes, Admission::Propose)
     }
 
     fn append(&self, batch: &Batch) -> Result<()> {

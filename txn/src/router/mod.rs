@@ -41,6 +41,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const LOCK_CALL_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long a range may be unreachable before the client hears of it.
 pub(crate) const UNREACHABLE_AFTER: Duration = Duration::from_secs(15);
+/// How often somebody who waits for an answer looks whether the node that owes it is still there.
+const LOST_CHECK: Duration = Duration::from_millis(100);
 /// How long a question to another coordinator may take.
 const ALIVE_TIMEOUT: Duration = Duration::from_millis(700);
 
@@ -246,7 +248,8 @@ impl Router {
                 let envelope = Envelope::Batch(Batch { range: route.range, header: *header, request });
                 let body =
                     postcard::to_stdvec(&envelope).map_err(|e| SendError::Kv(KvError::Internal(format!("encoding a request: {e}"))))?;
-                match self.transport.call(*node, TrafficClass::Kv, Service::Kv, body.into(), timeout).await {
+                let call = self.transport.call(*node, TrafficClass::Kv, Service::Kv, body.into(), timeout);
+                match self.unless_lost(route.range, *node, call).await {
                     Ok(bytes) => postcard::from_bytes::<Result<Response, Refusal>>(&bytes)
                         .map_err(|e| SendError::Kv(KvError::Internal(format!("decoding the answer of {node}: {e}"))))?,
                     Err(TransportError::NoAnswer(_)) => {
@@ -284,6 +287,35 @@ impl Router {
             Refusal::Ambiguous(m) => SendError::Unknown(m),
             Refusal::Kv(e) => SendError::Kv(e),
         })
+    }
+
+    /// Waits for the answer of `node`, but no longer than it is there, where this node can know: a frozen leaseholder keeps its connections,
+    /// and its successor serves long before a time-out.
+    async fn unless_lost(
+        &self,
+        range: RangeId,
+        node: NodeId,
+        call: impl Future<Output = Result<Bytes, TransportError>>,
+    ) -> Result<Bytes, TransportError> {
+        let in_common = self.host.replica(range).is_some_and(|r| r.descriptor().replica_on(node).is_some());
+        if !in_common {
+            return call.await;
+        }
+        if self.host.is_lost(node) {
+            return Err(TransportError::Unreachable(node));
+        }
+        tokio::pin!(call);
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut call => return outcome,
+                () = sleep(LOST_CHECK) => {
+                    if self.host.is_lost(node) {
+                        return Err(TransportError::NoAnswer(node));
+                    }
+                }
+            }
+        }
     }
 
     /// Sends a request about one key until it is answered.
