@@ -44,11 +44,11 @@ pub(super) fn ddl(r: &mut Reader<'_>) -> Result<Statement> {
             let ast = tree(&mut inner)?;
             inner.end()?;
             r.at = r.tokens.len();
-            Ddl::Ast { ast, concurrently: true, query: None, no_data: false }
+            Ddl::Ast { ast, concurrently: true, query: None, no_data: false, likes: vec![] }
         }
         ("comment", _) => comment(r)?,
         ("reassign", _) => return unsupported(r, "REASSIGN OWNED"),
-        _ => Ddl::Ast { ast: tree(r)?, concurrently: false, query: None, no_data: false },
+        _ => Ddl::Ast { ast: tree(r)?, concurrently: false, query: None, no_data: false, likes: vec![] },
     };
     Ok(Statement::Ddl(ddl))
 }
@@ -78,7 +78,15 @@ fn create(r: &mut Reader<'_>) -> Result<Ddl> {
         Some(start) if r.word_at(1) == Some("table") => name_list(r, &tokens[..start]),
         _ => None,
     };
+    let (without_likes, likes) = if r.word_at(1) == Some("table") && start.is_none() { take_likes(r)? } else { (vec![], vec![]) };
     let ast = match (&names, start) {
+        _ if !likes.is_empty() => {
+            let mut inner = Reader::new(r.source, &without_likes);
+            let ast = tree(&mut inner)?;
+            inner.end()?;
+            r.at = r.tokens.len();
+            ast
+        }
         // sqlparser wants types in the list: it is taken out, and put back as columns without them.
         (Some((open, names)), Some(start)) => {
             let mut without = tokens[..*open].to_vec();
@@ -108,7 +116,68 @@ fn create(r: &mut Reader<'_>) -> Result<Ddl> {
         }
         _ => None,
     };
-    Ok(Ddl::Ast { ast, concurrently: false, query, no_data })
+    Ok(Ddl::Ast { ast, concurrently: false, query, no_data, likes })
+}
+
+/// Takes `LIKE table [INCLUDING …]` out of CREATE TABLE's list, which sqlparser knows too little of: the tokens without, and the clauses.
+fn take_likes(r: &Reader<'_>) -> Result<(Vec<TokenWithSpan>, Vec<LikeClause>)> {
+    let tokens = r.rest();
+    let Some(open) = tokens.iter().position(|t| t.token == Token::LParen) else { return Ok((vec![], vec![])) };
+    let (mut depth, mut start, mut elements, mut close) = (0_i64, open + 1, vec![], None);
+    for (n, token) in tokens.iter().enumerate().skip(open) {
+        match token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth -= 1,
+            Token::Comma if depth == 1 => {
+                elements.push(&tokens[start..n]);
+                start = n + 1;
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            elements.push(&tokens[start..n]);
+            close = Some(n);
+            break;
+        }
+    }
+    let Some(close) = close else { return Ok((vec![], vec![])) };
+    let (mut kept, mut likes, mut columns) = (tokens[..=open].to_vec(), vec![], 0);
+    for element in elements {
+        let mut inner = Reader::new(r.source, element);
+        if inner.accept(&["like"]) {
+            likes.push(like_clause(&mut inner, columns)?);
+            continue;
+        }
+        columns += usize::from(!matches!(inner.word(), Some("constraint" | "primary" | "unique" | "check" | "foreign" | "exclude")));
+        if kept.len() > open + 1 {
+            kept.push(TokenWithSpan::wrap(Token::Comma));
+        }
+        kept.extend_from_slice(element);
+    }
+    kept.extend_from_slice(&tokens[close..]);
+    Ok((kept, likes))
+}
+
+fn like_clause(r: &mut Reader<'_>, before: usize) -> Result<LikeClause> {
+    const OPTIONS: [&str; 9] =
+        ["comments", "compression", "constraints", "defaults", "generated", "identity", "indexes", "statistics", "storage"];
+    let source = r.object_name()?;
+    let mut including: Vec<String> = vec![];
+    while !r.done() {
+        let on = r.accept(&["including"]);
+        if !on {
+            r.expect(&["excluding"])?;
+        }
+        let all = r.accept(&["all"]);
+        let Some(options) = (if all { Some(OPTIONS.to_vec()) } else { OPTIONS.iter().find(|o| r.accept(&[**o])).map(|o| vec![*o]) }) else {
+            return r.error();
+        };
+        including.retain(|w| !options.contains(&w.as_str()));
+        if on {
+            including.extend(options.into_iter().map(str::to_owned));
+        }
+    }
+    Ok(LikeClause { source, before, including })
 }
 
 /// `(a, b)` at the end of `tokens`: where it opens, and its names.

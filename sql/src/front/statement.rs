@@ -171,6 +171,8 @@ pub enum Ddl {
         query: Option<Box<Parsed>>,
         /// CREATE TABLE AS … WITH NO DATA.
         no_data: bool,
+        /// CREATE TABLE (LIKE …).
+        likes: Vec<LikeClause>,
     },
     /// `ALTER TABLE [IF EXISTS] [ONLY] name action, …`; also `ALTER VIEW/SEQUENCE/INDEX name RENAME TO / SET SCHEMA / OWNER TO` (`object` tells).
     AlterTable {
@@ -274,6 +276,24 @@ pub enum Ddl {
         /// Rows of key prefixes.
         rows: Vec<Vec<ast::Expr>>,
     },
+}
+
+/// `LIKE table [INCLUDING …]` among the columns of CREATE TABLE.
+#[derive(Clone, Debug)]
+pub struct LikeClause {
+    /// Whose columns.
+    pub source: ast::ObjectName,
+    /// How many of the statement's own columns stand before it.
+    pub before: usize,
+    /// What is copied besides names, types and NOT NULL: lower-case words, without those excluded again.
+    pub including: Vec<String>,
+}
+
+impl LikeClause {
+    /// Whether an INCLUDING option is on.
+    pub fn includes(&self, what: &str) -> bool {
+        self.including.iter().any(|w| w == what)
+    }
 }
 
 /// How ALTER INDEX … SPLIT AT names its index.

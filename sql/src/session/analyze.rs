@@ -63,6 +63,15 @@ fn purpose(what: &str) -> Purpose {
     }
 }
 
+impl SessionAnalyzer {
+    /// A condition over a table's rows (COPY FROM … WHERE).
+    pub(super) fn predicate(&self, catalog: &CatalogSnapshot, relation: &RelationDescriptor, expr: &ast::Expr) -> Result<Expr> {
+        let lookup = self.lookup(catalog);
+        let columns = relation.table().map(stored::columns_of).unwrap_or_default();
+        stored::bind_ast(&self.context(catalog, &lookup), &Source::new(""), expr, &columns, Purpose::Predicate, None)
+    }
+}
+
 impl Analyzer for SessionAnalyzer {
     fn data_type(&self, _catalog: &CatalogSnapshot, ty: &ast::DataType) -> Result<(DataType, i32)> {
         types::resolve(ty)

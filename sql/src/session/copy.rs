@@ -5,12 +5,14 @@ use std::sync::Arc;
 use sqlparser::ast;
 
 use super::Session;
+use super::analyze::SessionAnalyzer;
 use super::api::ResultSink;
 use super::copy_format::{Reader, Record, Style, shortened};
 use super::run::Commit;
 use crate::catalog::descriptor::{ColumnDescriptor, RelationDescriptor, RelationKind};
 use crate::error::{Result, SqlError, SqlState};
 use crate::exec::copy::CopyWriter;
+use crate::exec::eval::eval;
 use crate::exec::spill::DEFAULT_SPILL_BYTES;
 use crate::exec::subquery::eval_suspending;
 use crate::exec::{MemoryBudget, SpillArea};
@@ -30,12 +32,7 @@ impl Session {
         }
         let mut style = Style::new(&copy.options)?;
         let rows = match (&copy.source, copy.from) {
-            (CopySource::Table(name, columns), true) => {
-                if copy.filter.is_some() {
-                    return Err(SqlError::unsupported("COPY FROM … WHERE"));
-                }
-                self.copy_from(name, columns, style, sink).await?
-            }
+            (CopySource::Table(name, columns), true) => self.copy_from(name, columns, style, copy.filter.as_ref(), sink).await?,
             (CopySource::Query(_), true) => return Err(SqlError::new(SqlState::SYNTAX_ERROR, "COPY FROM needs a table")),
             (source, false) => self.copy_to(source, &mut style, sink).await?,
         };
@@ -108,12 +105,26 @@ impl Session {
         Ok(rows)
     }
 
-    async fn copy_from(&mut self, name: &ast::ObjectName, columns: &[String], mut style: Style, sink: &mut dyn ResultSink) -> Result<u64> {
+    async fn copy_from(
+        &mut self,
+        name: &ast::ObjectName,
+        columns: &[String],
+        mut style: Style,
+        filter: Option<&ast::Expr>,
+        sink: &mut dyn ResultSink,
+    ) -> Result<u64> {
         let relation = self.relation(name).await?;
         if self.transaction().read_only {
             return Err(SqlError::new(SqlState::READ_ONLY_SQL_TRANSACTION, "cannot execute COPY FROM in a read-only transaction"));
         }
         let target = Target::new(&relation, columns)?;
+        let filter = match filter {
+            Some(expr) => {
+                let catalog = self.catalog().await?;
+                Some(SessionAnalyzer::new(self.database, self.env.view.clone()).predicate(&catalog, &relation, expr)?)
+            }
+            None => None,
+        };
         style.resolve(&target.given.iter().map(|at| target.columns[*at].name.as_str()).collect::<Vec<_>>(), true)?;
         sink.copy_in(false, target.given.len()).await?;
         self.transaction().kv.begin_statement();
@@ -159,6 +170,11 @@ impl Session {
                     if let Some(default) = default {
                         row[at] = default_value(default, &mut cx).await?;
                     }
+                }
+                if let Some(filter) = &filter
+                    && !matches!(eval(filter, &row, &mut cx.eval())?, Datum::Bool(true))
+                {
+                    continue;
                 }
                 writer.push(row, &mut cx).await.map_err(|e| target.context(e, &reader))?;
             }

@@ -75,7 +75,17 @@ impl Style {
         if csv && delimiter == quote {
             return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "COPY delimiter and quote must be different"));
         }
-        Ok(Style { csv, delimiter, null, header: options.header, header_match: options.header_match, quote, escape, forced, force: Default::default() })
+        Ok(Style {
+            csv,
+            delimiter,
+            null,
+            header: options.header,
+            header_match: options.header_match,
+            quote,
+            escape,
+            forced,
+            force: Default::default(),
+        })
     }
 
     /// Finds the columns of FORCE_QUOTE, FORCE_NOT_NULL and FORCE_NULL among those copied.
@@ -217,9 +227,8 @@ impl Reader {
             self.ended = true;
             return Ok(None);
         }
-        let text = std::str::from_utf8(line).map_err(|_| {
-            SqlError::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, "invalid byte sequence for encoding \"UTF8\"")
-        })?;
+        let text = std::str::from_utf8(line)
+            .map_err(|_| SqlError::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, "invalid byte sequence for encoding \"UTF8\""))?;
         if self.style.csv { self.csv_fields(text).map(Some) } else { self.text_fields(text).map(Some) }
     }
 

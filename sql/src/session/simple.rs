@@ -56,7 +56,9 @@ impl Session {
             front::Statement::Query { .. } | front::Statement::Dml(_) => self.plan_and_run(parsed, commit, sink).await,
             front::Statement::Ddl(ddl) => self.ddl(ddl, alone, sink).await,
             front::Statement::Session(setting) => self.setting_statement(setting, sink).await,
-            front::Statement::Prepare { name, types, statement } => self.prepare_sql(name, types, statement, parsed.source.text().trim(), sink).await,
+            front::Statement::Prepare { name, types, statement } => {
+                self.prepare_sql(name, types, statement, parsed.source.text().trim(), sink).await
+            }
             front::Statement::Execute { name, args } => self.execute_sql(name, args, commit, sink).await,
             front::Statement::Deallocate(name) => self.deallocate(name.as_deref(), sink).await,
             front::Statement::Declare(declare) => self.declare(declare, parsed.source.text().trim(), sink).await,
@@ -132,7 +134,8 @@ impl Session {
             }
             Transaction::Set(modes) => {
                 if !self.txn.as_ref().is_some_and(|t| t.explicit) {
-                    let warning = SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "SET TRANSACTION can only be used in transaction blocks");
+                    let warning =
+                        SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "SET TRANSACTION can only be used in transaction blocks");
                     self.send_notices(vec![("WARNING", warning)], sink).await?;
                 }
                 self.set_transaction(modes).await?;
@@ -144,7 +147,8 @@ impl Session {
             }
             Transaction::SetConstraints { names, deferred } => {
                 if !self.txn.as_ref().is_some_and(|t| t.explicit) {
-                    let warning = SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "SET CONSTRAINTS can only be used in transaction blocks");
+                    let warning =
+                        SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "SET CONSTRAINTS can only be used in transaction blocks");
                     self.send_notices(vec![("WARNING", warning)], sink).await?;
                 }
                 self.set_constraints(names, *deferred).await?;

@@ -79,7 +79,8 @@ impl DdlRun<'_> {
                 let mut relation = self.current(id)?;
                 self.must_be_free(schema, &relation.name)?;
                 self.refuse_if_viewed(id, "moving", &relation.name)?;
-                let owned: Vec<Oid> = relation.table().map(|t| t.columns.iter().filter_map(|c| c.owned_sequence).collect()).unwrap_or_default();
+                let owned: Vec<Oid> =
+                    relation.table().map(|t| t.columns.iter().filter_map(|c| c.owned_sequence).collect()).unwrap_or_default();
                 let old = sequence_text(&self.qualified(&relation));
                 relation.schema = schema;
                 let new = sequence_text(&self.qualified(&relation));
@@ -130,7 +131,9 @@ impl DdlRun<'_> {
 
     /// Defaults name their sequence: they follow when it gets another name.
     pub(super) fn retarget_defaults(&mut self, old: &str, new: &str) {
-        let uses = |r: &RelationDescriptor| r.table().is_some_and(|t| t.columns.iter().any(|c| c.default.as_deref().is_some_and(|d| d.contains(old))));
+        let uses = |r: &RelationDescriptor| {
+            r.table().is_some_and(|t| t.columns.iter().any(|c| c.default.as_deref().is_some_and(|d| d.contains(old))))
+        };
         let users: Vec<RelationDescriptor> = self.catalog().relations.values().filter(|r| uses(r)).map(|r| r.as_ref().clone()).collect();
         for mut user in users {
             if let RelationKind::Table(table) = &mut user.kind {
@@ -320,10 +323,7 @@ impl DdlRun<'_> {
         let RelationKind::Table(table) = &mut relation.kind else { return Err(not_a_table(&table_name)) };
         let Some(column) = table.column_named(name).filter(|c| !c.hidden).cloned() else {
             if if_exists {
-                self.notice(
-                    SqlState::UNDEFINED_COLUMN,
-                    format!("column \"{name}\" of relation \"{table_name}\" does not exist, skipping"),
-                );
+                self.notice(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" of relation \"{table_name}\" does not exist, skipping"));
                 return Ok(());
             }
             return Err(undefined_column(name, &table_name));
@@ -548,10 +548,7 @@ impl DdlRun<'_> {
         } else if table.foreign_keys.iter().any(|f| f.name == name) {
             table.foreign_keys.retain(|f| f.name != name);
         } else if if_exists {
-            self.notice(
-                SqlState::UNDEFINED_OBJECT,
-                format!("constraint \"{name}\" of relation \"{table_name}\" does not exist, skipping"),
-            );
+            self.notice(SqlState::UNDEFINED_OBJECT, format!("constraint \"{name}\" of relation \"{table_name}\" does not exist, skipping"));
             return Ok(());
         } else {
             return Err(undefined_constraint(name, &table_name));
@@ -652,7 +649,8 @@ impl DdlRun<'_> {
                 .hint(format!("You might need to specify \"USING {}::{target}\".", quote(name))));
         }
         if column.default.is_some() && !by_assignment(ty) {
-            let message = format!("default for column \"{name}\" cannot be cast automatically to type {}", crate::types::format_type(ty, -1));
+            let message =
+                format!("default for column \"{name}\" cannot be cast automatically to type {}", crate::types::format_type(ty, -1));
             return Err(SqlError::new(SqlState::DATATYPE_MISMATCH, message));
         }
         let widened = using.is_none() && stored_alike(column.ty, column.typmod, ty, typmod);
@@ -725,9 +723,7 @@ pub(super) fn sequence_text(qualified: &str) -> String {
 /// Whether an expression's text uses a column name: as a whole word, outside string literals. May say yes too often, never too seldom.
 pub(super) fn mentions(text: &str, column: &str) -> bool {
     let word = |c: char| c.is_alphanumeric() || c == '_';
-    text.match_indices(column).any(|(at, found)| {
-        !text[..at].ends_with(word) && !text[at + found.len()..].starts_with(word)
-    })
+    text.match_indices(column).any(|(at, found)| !text[..at].ends_with(word) && !text[at + found.len()..].starts_with(word))
 }
 
 /// Whether values of the old type are stored exactly as values of the new one, in rows and in keys.

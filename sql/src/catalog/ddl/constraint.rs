@@ -2,10 +2,10 @@
 
 use sqlparser::ast;
 
+use super::alter::mentions;
 use super::names::quote;
 use super::sequence::undefined_column;
 use super::{DdlRun, Job, JobError, MAX_INDEX_COLUMNS, VALUES};
-use super::alter::mentions;
 use crate::catalog::descriptor::*;
 use crate::error::{Result, SqlError, SqlState};
 use crate::types::{DataType, NO_TYPMOD};
@@ -43,12 +43,8 @@ impl DdlRun<'_> {
                         refuse_unique_options(key)?;
                         ConstraintSpec::Key { name, primary: false, columns: vec![own], include: vec![] }
                     }
-                    ast::ColumnOption::Check(check) => {
-                        ConstraintSpec::Check { name, expr: check.expr.as_ref().clone(), column: Some(own) }
-                    }
-                    ast::ColumnOption::ForeignKey(key) => {
-                        ConstraintSpec::Foreign { name, columns: vec![own], key: Box::new(key.clone()) }
-                    }
+                    ast::ColumnOption::Check(check) => ConstraintSpec::Check { name, expr: check.expr.as_ref().clone(), column: Some(own) },
+                    ast::ColumnOption::ForeignKey(key) => ConstraintSpec::Foreign { name, columns: vec![own], key: Box::new(key.clone()) },
                     _ => continue,
                 });
             }
@@ -105,6 +101,7 @@ impl DdlRun<'_> {
         for id in &ids {
             must_be_indexable(table, *id)?;
         }
+        let all_names: Vec<&str> = columns.iter().chain(include).map(String::as_str).collect();
         let include = column_ids(table, &table_name, include)?;
         let name = match name {
             Some(name) if taken.contains(&name) || self.changes.snapshot().by_name.contains_key(&(schema, name.clone())) => {
@@ -112,7 +109,7 @@ impl DdlRun<'_> {
             }
             Some(name) => name,
             None if primary => self.choose_name(schema, &table_name, "", "pkey", &taken),
-            None => self.choose_name(schema, &table_name, &columns.join("_"), "key", &taken),
+            None => self.choose_name(schema, &table_name, &all_names.join("_"), "key", &taken),
         };
         let RelationKind::Table(table) = &mut relation.kind else { return Err(SqlError::internal("a key of no table")) };
         let keys = ids.iter().map(|c| IndexKey { column: *c, descending: false, nulls_first: false }).collect();
@@ -155,8 +152,7 @@ impl DdlRun<'_> {
         column: Option<&str>,
         validated: bool,
     ) -> Result<()> {
-        let bound =
-            self.analyzer.expression(self.changes.snapshot(), Some(relation), expr, DataType::BOOL, NO_TYPMOD, "CHECK")?;
+        let bound = self.analyzer.expression(self.changes.snapshot(), Some(relation), expr, DataType::BOOL, NO_TYPMOD, "CHECK")?;
         let oid = self.store.allocate_oid().await?;
         let taken = own_names(relation);
         let name = match name {
@@ -270,7 +266,12 @@ impl DdlRun<'_> {
         }
     }
 
-    fn referenced_columns(&self, target: &RelationDescriptor, table: &TableDescriptor, key: &ast::ForeignKeyConstraint) -> Result<Vec<u32>> {
+    fn referenced_columns(
+        &self,
+        target: &RelationDescriptor,
+        table: &TableDescriptor,
+        key: &ast::ForeignKeyConstraint,
+    ) -> Result<Vec<u32>> {
         if key.referred_columns.is_empty() {
             if !matches!(table.primary.constraint, Some(ConstraintKind::Primary(_))) {
                 let message = format!("there is no primary key for referenced table \"{}\"", target.name);
@@ -414,7 +415,8 @@ pub(super) fn column_ids(table: &TableDescriptor, table_name: &str, names: &[Str
 /// `42704` for a column of a type without an order.
 pub(super) fn must_be_indexable(table: &TableDescriptor, column: u32) -> Result<()> {
     let Some(column) = table.column(column) else { return Ok(()) };
-    let unordered = matches!(column.ty.element().unwrap_or(column.ty), DataType::JSON | DataType::VOID | DataType::ACLITEM | DataType::PG_NODE_TREE);
+    let unordered =
+        matches!(column.ty.element().unwrap_or(column.ty), DataType::JSON | DataType::VOID | DataType::ACLITEM | DataType::PG_NODE_TREE);
     if !unordered {
         return Ok(());
     }

@@ -32,6 +32,8 @@ impl DdlRun<'_> {
             return Err(SqlError::new(SqlState::TOO_MANY_COLUMNS, format!("cannot use more than {MAX_INDEX_COLUMNS} columns in an index")));
         }
         let include: Vec<String> = create.include.iter().map(|i| i.value.clone()).collect();
+        // PostgreSQL names an index after all its columns.
+        names.extend(include.iter().cloned());
         let include = column_ids(&table, &relation.name, &include)?;
         let name = match &create.name {
             Some(name) => self.split_name(name)?.1,
@@ -45,14 +47,9 @@ impl DdlRun<'_> {
             return Err(SqlError::new(SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists")));
         }
         let predicate = match &create.predicate {
-            Some(expr) => Some(self.analyzer.expression(
-                self.changes.snapshot(),
-                Some(&relation),
-                expr,
-                DataType::BOOL,
-                NO_TYPMOD,
-                "WHERE",
-            )?),
+            Some(expr) => {
+                Some(self.analyzer.expression(self.changes.snapshot(), Some(&relation), expr, DataType::BOOL, NO_TYPMOD, "WHERE")?)
+            }
             None => None,
         };
         let oid = self.store.allocate_oid().await?;

@@ -20,6 +20,7 @@ pub use object::scram_verifier;
 mod alter;
 mod constraint;
 mod index;
+mod like;
 mod names;
 mod object;
 mod remove;
@@ -149,7 +150,10 @@ impl DdlRun<'_> {
     /// Carries out `ddl`; answers with the command tag.
     pub async fn execute(&mut self, ddl: &Ddl) -> Result<String> {
         match ddl {
-            Ddl::Ast { ast, query, no_data, .. } => self.tree(ast, query.as_deref(), *no_data).await,
+            Ddl::Ast { ast, query, no_data, likes, .. } => match &**ast {
+                ast::Statement::CreateTable(create) => self.create_table(create, query.as_deref(), *no_data, likes).await,
+                tree => self.tree(tree, query.as_deref()).await,
+            },
             Ddl::AlterTable { object, if_exists, name, actions } => {
                 self.alter_relation(*object, *if_exists, name, actions).await?;
                 Ok(format!("ALTER {}", relation_word(*object)))
@@ -198,9 +202,8 @@ impl DdlRun<'_> {
         }
     }
 
-    async fn tree(&mut self, tree: &ast::Statement, query: Option<&Parsed>, no_data: bool) -> Result<String> {
+    async fn tree(&mut self, tree: &ast::Statement, query: Option<&Parsed>) -> Result<String> {
         match tree {
-            ast::Statement::CreateTable(create) => self.create_table(create, query, no_data).await,
             ast::Statement::CreateIndex(create) => {
                 self.create_index(create).await?;
                 Ok("CREATE INDEX".into())

@@ -9,7 +9,13 @@ use crate::catalog::descriptor::*;
 use crate::error::{Result, SqlError, SqlState};
 
 impl DdlRun<'_> {
-    pub(super) fn drop_objects(&mut self, kind: &ast::ObjectType, if_exists: bool, names: &[ast::ObjectName], cascade: bool) -> Result<String> {
+    pub(super) fn drop_objects(
+        &mut self,
+        kind: &ast::ObjectType,
+        if_exists: bool,
+        names: &[ast::ObjectName],
+        cascade: bool,
+    ) -> Result<String> {
         let word = match kind {
             ast::ObjectType::Table => "table",
             ast::ObjectType::View => "view",
@@ -55,7 +61,8 @@ impl DdlRun<'_> {
         let actual = if relation.name == last { kind_word(&relation.kind) } else { "index" };
         if actual != word {
             let message = format!("\"{last}\" is not a {word}");
-            let hint = format!("Use DROP {} to remove {} {actual}.", actual.to_ascii_uppercase(), if actual == "index" { "an" } else { "a" });
+            let hint =
+                format!("Use DROP {} to remove {} {actual}.", actual.to_ascii_uppercase(), if actual == "index" { "an" } else { "a" });
             return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message).hint(hint));
         }
         Ok(Some(relation.id))
@@ -277,11 +284,20 @@ impl DdlRun<'_> {
 
     /// Drops the foreign keys of `other` that need the unique key over `columns` of `target`.
     pub(super) fn drop_key_references(&mut self, other: Oid, target: Oid, columns: &[u32], cascade: bool, what: &str) -> Result<()> {
-        let same = |f: &ForeignKeyDescriptor| f.referenced_columns.len() == columns.len() && f.referenced_columns.iter().all(|c| columns.contains(c));
+        let same = |f: &ForeignKeyDescriptor| {
+            f.referenced_columns.len() == columns.len() && f.referenced_columns.iter().all(|c| columns.contains(c))
+        };
         self.drop_keys(other, target, cascade, what, &same)
     }
 
-    fn drop_keys(&mut self, other: Oid, target: Oid, cascade: bool, what: &str, affected: &dyn Fn(&ForeignKeyDescriptor) -> bool) -> Result<()> {
+    fn drop_keys(
+        &mut self,
+        other: Oid,
+        target: Oid,
+        cascade: bool,
+        what: &str,
+        affected: &dyn Fn(&ForeignKeyDescriptor) -> bool,
+    ) -> Result<()> {
         let Some(relation) = self.catalog().relations.get(&other) else { return Ok(()) };
         let mut relation = relation.as_ref().clone();
         let name = relation.name.clone();

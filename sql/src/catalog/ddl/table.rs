@@ -6,16 +6,28 @@ use super::names::{display, object_name, quote};
 use super::{DdlRun, Job, MAX_COLUMNS};
 use crate::catalog::descriptor::*;
 use crate::error::{Result, SqlError, SqlState};
-use crate::front::statement::{Parsed, SequenceOption};
+use crate::front::statement::{LikeClause, Parsed, SequenceOption};
 use crate::types::{DataType, NO_TYPMOD};
 
 /// The default of the hidden key of a table without a primary key.
 pub const ROWID_DEFAULT: &str = "unique_rowid()";
 
 impl DdlRun<'_> {
-    pub(super) async fn create_table(&mut self, create: &ast::CreateTable, query: Option<&Parsed>, no_data: bool) -> Result<String> {
+    pub(super) async fn create_table(
+        &mut self,
+        create: &ast::CreateTable,
+        query: Option<&Parsed>,
+        no_data: bool,
+        likes: &[LikeClause],
+    ) -> Result<String> {
         refuse_unsupported(create)?;
-        let tag = if create.query.is_some() && !no_data { "SELECT" } else if create.query.is_some() { "CREATE TABLE AS" } else { "CREATE TABLE" };
+        let tag = if create.query.is_some() && !no_data {
+            "SELECT"
+        } else if create.query.is_some() {
+            "CREATE TABLE AS"
+        } else {
+            "CREATE TABLE"
+        };
         let (schema, name) = self.creation_target(&create.name)?;
         if create.if_not_exists && self.catalog().by_name.contains_key(&(schema, name.clone())) {
             self.notice(SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists, skipping"));
@@ -29,13 +41,22 @@ impl DdlRun<'_> {
                 self.jobs.clear();
             }
         } else {
-            for definition in &create.columns {
+            for (position, definition) in create.columns.iter().enumerate() {
+                for like in likes.iter().filter(|l| l.before == position) {
+                    self.like_columns(&mut relation, like).await?;
+                }
                 self.add_column(&mut relation, definition).await?;
+            }
+            for like in likes.iter().filter(|l| l.before >= create.columns.len()) {
+                self.like_columns(&mut relation, like).await?;
             }
         }
         let constraints = self.collect_constraints(&relation, &create.columns, &create.constraints)?;
         // Checks and keys first: foreign keys may refer to the table itself.
         self.add_constraints(&mut relation, &constraints).await?;
+        for like in likes {
+            self.like_constraints(&mut relation, like).await?;
+        }
         self.finish_primary(&mut relation).await?;
         let id = relation.id;
         self.changes.put_relation(relation);
@@ -284,7 +305,10 @@ pub(super) fn push_column(table_name: &str, table: &mut TableDescriptor, mut col
         let message = format!("column \"{}\" specified more than once", column.name);
         return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
     }
-    if matches!(column.ty, DataType::UNKNOWN | DataType::VOID | DataType::RECORD | DataType::ANY | DataType::ANYELEMENT | DataType::ANYARRAY) {
+    if matches!(
+        column.ty,
+        DataType::UNKNOWN | DataType::VOID | DataType::RECORD | DataType::ANY | DataType::ANYELEMENT | DataType::ANYARRAY
+    ) {
         let ty = crate::types::format_type(column.ty, NO_TYPMOD);
         let message = format!("column \"{}\" has pseudo-type {ty}", column.name);
         return Err(SqlError::new(SqlState::INVALID_TABLE_DEFINITION, message));
@@ -314,4 +338,3 @@ fn serial_type(ty: &ast::DataType) -> Option<DataType> {
         _ => None,
     }
 }
-
