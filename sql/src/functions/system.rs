@@ -108,7 +108,25 @@ fn setting(ctx: &EvalContext<'_>, x: &[Datum]) -> Result<Datum> {
     }
 }
 
+/// Microseconds between PostgreSQL's epoch and 2020-01-01, where row ids begin.
+const ROWID_EPOCH_MICROS: i64 = 631_152_000_000_000;
+/// Bits of a row id that name the node.
+const ROWID_NODE_BITS: u32 = 10;
+
+/// `unique_rowid()`: microseconds since 2020, then the node. Ascending within a process; two processes never share a node id, and one
+/// that gives out more than a million ids a second runs ahead of its clock instead of repeating itself.
+fn unique_rowid(ctx: &EvalContext<'_>) -> Datum {
+    use std::sync::atomic::{AtomicI64, Ordering};
+    static LAST: AtomicI64 = AtomicI64::new(0);
+    let now = ctx.statement_micros - ROWID_EPOCH_MICROS;
+    let next = |last: i64| Some(now.max(last + 1));
+    let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or_default();
+    let node: i64 = ctx.session.settings.get("node_id").and_then(|n| n.parse().ok()).unwrap_or(0);
+    Datum::Int8((now.max(last + 1) << ROWID_NODE_BITS) | (node & ((1 << ROWID_NODE_BITS) - 1)))
+}
+
 pub(super) const ENTRIES: &[Entry] = &[
+    s("unique_rowid", |c, _| Ok(unique_rowid(c))),
     s("pgsql_version", |_, _| Ok(txt(VERSION))),
     s("current_database", |c, _| Ok(txt(&c.session.database))),
     s("current_user", |c, _| Ok(txt(&c.session.user))),
@@ -183,7 +201,17 @@ pub(super) const ENTRIES: &[Entry] = &[
     s("pg_get_ruledef_ext", |c, x| definition(c, "pg_get_ruledef", x)),
     // Expression trees are stored as their text.
     s("pg_get_expr", |_, x| Ok(txt(text(&x[0])?))),
-    s("pg_get_expr_ext", |_, x| Ok(txt(text(&x[0])?))),
+    s("pg_get_expr_ext", |c, x| match (x.get(2), c.catalog.system_function("pg_get_expr", x)) {
+        (Some(Datum::Bool(true)), Some(pretty)) => pretty,
+        _ => Ok(txt(text(&x[0])?)),
+    }),
+    // No partitions, no publications.
+    super::sets::set("pg_partition_ancestors", |_, _, _| Ok(())),
+    super::sets::set("pg_partition_tree", |_, _, _| Ok(())),
+    s("pg_partition_root", |_, _| Ok(Datum::Null)),
+    super::sets::set("pg_get_publication_tables", |_, _, _| Ok(())),
+    // No function has a body of standard SQL.
+    s("pg_get_function_sqlbody", |_, _| Ok(Datum::Null)),
 ];
 
 macro_rules! asked {
@@ -195,7 +223,9 @@ pub(super) const ASKED: &[Entry] = asked! {
     "pg_table_is_visible" "pg_table_is_visible", "pg_type_is_visible" "pg_type_is_visible", "pg_function_is_visible" "pg_function_is_visible",
     "pg_operator_is_visible" "pg_operator_is_visible", "pg_opclass_is_visible" "pg_opclass_is_visible", "pg_opfamily_is_visible" "pg_opfamily_is_visible",
     "pg_collation_is_visible" "pg_collation_is_visible", "pg_conversion_is_visible" "pg_conversion_is_visible",
-    "pg_statistics_obj_is_visible" "pg_statistics_obj_is_visible", "pg_ts_config_is_visible" "pg_ts_config_is_visible",
+    "pg_statistics_obj_is_visible" "pg_statistics_obj_is_visible", "pg_ts_config_is_visible" "pg_ts_config_is_visible", "pg_ts_dict_is_visible" "pg_ts_dict_is_visible",
+    "pg_ts_parser_is_visible" "pg_ts_parser_is_visible", "pg_ts_template_is_visible" "pg_ts_template_is_visible",
+    "pg_index_column_has_property" "pg_index_column_has_property",
     "obj_description(oid,name)" "obj_description", "obj_description(oid)" "obj_description", "col_description(oid,int4)" "col_description",
     "shobj_description(oid,name)" "shobj_description", "pg_relation_size" "pg_relation_size", "pg_relation_size(regclass)" "pg_relation_size",
     "pg_total_relation_size" "pg_total_relation_size", "pg_table_size" "pg_table_size", "pg_indexes_size" "pg_indexes_size",

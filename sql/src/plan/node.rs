@@ -83,7 +83,8 @@ pub enum Node {
         right_keys: Vec<SortKey>,
         residual: Option<Expr>,
     },
-    /// For every batch of left rows, fetches the matching entries of an index in one KV round. Kinds: Inner, Left, Semi, Anti.
+    /// For every batch of left rows, fetches the matching entries of an index in one KV round. Kinds: Inner, Left, Semi, Anti. The bounds
+    /// of `lookup` are over the left row (`Column`); its filter is over its own row; `residual` over `left ++ lookup.columns`.
     LookupJoin { left: Box<Plan>, kind: JoinKind, lookup: Box<Scan>, residual: Option<Expr> },
     /// For each left row, the whole right side. `lateral`: the right side refers to the left row as `Outer { depth: 1 }`; otherwise
     /// it is materialised once.

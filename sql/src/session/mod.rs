@@ -95,6 +95,7 @@ impl Session {
         let mut settings = Settings::at_start(&start.parameters)?;
         settings.force("is_superuser", if role.superuser { "on" } else { "off" });
         settings.force("session_authorization", &start.user);
+        settings.force("node_id", &db.kv.node().0.to_string());
         let database_id = database.id;
         let cancel = CancelToken::default();
         let env = Environment::new(&db, cancel.clone(), settings, &start, pid, role.id);

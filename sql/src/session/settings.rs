@@ -99,6 +99,7 @@ pub const SETTINGS: &[Setting] = &[
     s("max_connections", "100", Kind::ReadOnly, "Sets the maximum number of concurrent connections."),
     s("max_identifier_length", "63", Kind::ReadOnly, "Shows the maximum identifier length."),
     s("max_index_keys", "32", Kind::ReadOnly, "Shows the maximum number of index keys."),
+    s("node_id", "0", Kind::ReadOnly, "Shows the id of the node that serves this session."),
     s("password_encryption", "scram-sha-256", Kind::Only(&["scram-sha-256"]), "Chooses the algorithm for encrypting passwords."),
     s("quote_all_identifiers", "off", Kind::Bool, "When generating SQL fragments, quote all identifiers."),
     s("row_security", "on", Kind::Bool, "Enable row security."),

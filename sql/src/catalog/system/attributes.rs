@@ -33,8 +33,12 @@ struct Attribute<'a> {
     has_missing: bool,
     identity: char,
     generated: char,
+    /// Of a system table: names and texts of those are in collation C.
+    system: bool,
 }
 
+/// Collation `C`.
+const C_COLLATION: Oid = 950;
 /// `"char"` of length zero.
 const NOTHING: char = '\0';
 
@@ -63,7 +67,7 @@ impl Attribute<'_> {
             false,
             true,
             0,
-            info.map_or(0, |i| i.collation),
+            info.map_or(0, |i| if self.system && i.collation != 0 { C_COLLATION } else { i.collation }),
             (),
             (),
             (),
@@ -88,6 +92,7 @@ fn of_column<'a>(relation: Oid, number: u32, c: &'a ColumnDescriptor) -> Attribu
             None => NOTHING,
         },
         generated: if c.generated.is_some() { 's' } else { NOTHING },
+        system: false,
     }
 }
 
@@ -106,6 +111,7 @@ fn pg_attribute(cx: &Cx<'_>) -> Vec<Row> {
                 has_missing: false,
                 identity: NOTHING,
                 generated: NOTHING,
+                system: relation.kind == 'r',
             };
             out.push(attribute.row());
         }

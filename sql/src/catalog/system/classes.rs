@@ -25,9 +25,8 @@ pub fn rows(cx: &Cx<'_>, table: &str) -> Option<Vec<Row>> {
         "pg_indexes" => pg_indexes(cx),
         "pg_rewrite" => {
             // The rule that makes a view a view; its OID is the view's.
-            let rule = |(r, v): (&RelationDescriptor, &ViewDescriptor)| {
-                row![r.id, "_RETURN", r.id, '1', 'O', true, "<>", view_definition(v)]
-            };
+            let rule =
+                |(r, v): (&RelationDescriptor, &ViewDescriptor)| row![r.id, "_RETURN", r.id, '1', 'O', true, "<>", view_definition(v)];
             cx.view.views().map(rule).collect()
         }
         _ => return None,
@@ -254,6 +253,16 @@ pub async fn pg_sequences(cx: &Cx<'_>) -> Result<Vec<Row>> {
     Ok(out)
 }
 
+/// What `SELECT * FROM sequence` shows, of every sequence.
+pub async fn sequence_states(cx: &Cx<'_>) -> Result<Vec<Row>> {
+    let mut out = vec![];
+    for (r, s) in cx.view.sequences() {
+        let (last, called) = cx.extras.sequence_state(r.id).await?.unwrap_or((s.start, false));
+        out.push(row![r.id, last, 0_i64, called]);
+    }
+    Ok(out)
+}
+
 fn pg_tables(cx: &Cx<'_>) -> Vec<Row> {
     let root = cx.view.role_name(ROOT_ROLE_OID);
     let system = fixed::relations().iter().filter(|r| r.kind == 'r');
@@ -283,4 +292,3 @@ fn pg_indexes(cx: &Cx<'_>) -> Vec<Row> {
     }
     out
 }
-

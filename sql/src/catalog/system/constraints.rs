@@ -47,32 +47,34 @@ fn pg_constraint(cx: &Cx<'_>) -> Vec<Row> {
 }
 
 fn constraint_row(cx: &Cx<'_>, relation: &RelationDescriptor, table: &TableDescriptor, constraint: Constraint<'_>) -> Row {
-    let none = || (false, false, true, 0_u32, 0_u32, (' ', ' ', ' '), true, Datum::Null, Datum::Null, [(); 3].map(|()| Datum::Null), Datum::Null);
-    let (kind, (deferrable, deferred, validated, index, referenced, actions, no_inherit, key, other_key, operators, expression)) = match constraint {
-        Constraint::Key(_, index, primary) => {
-            let keys: Vec<u32> = index.keys.iter().map(|k| k.column).collect();
-            let mut cells = none();
-            (cells.3, cells.7) = (index.oid, column_numbers(&keys));
-            (if primary { 'p' } else { 'u' }, cells)
-        }
-        Constraint::Check(check) => {
-            let mut cells = none();
-            (cells.2, cells.6) = (check.validated, false);
-            cells.7 = column_numbers(&columns_used(&check.expression, &table.columns));
-            cells.10 = Datum::text(check_clause(&cx.view, table, check, false));
-            ('c', cells)
-        }
-        Constraint::Foreign(key) => {
-            let mut cells = none();
-            (cells.0, cells.1, cells.2) = (key.deferrable, key.initially_deferred, key.validated);
-            cells.3 = cx.view.referenced_index(key).map_or(0, |i| i.oid);
-            cells.4 = key.referenced_table;
-            cells.5 = (action_letter(key.on_update), action_letter(key.on_delete), if key.match_full { 'f' } else { 's' });
-            (cells.7, cells.8) = (column_numbers(&key.columns), column_numbers(&key.referenced_columns));
-            cells.9 = foreign_operators(cx, table, key);
-            ('f', cells)
-        }
-    };
+    let none =
+        || (false, false, true, 0_u32, 0_u32, (' ', ' ', ' '), true, Datum::Null, Datum::Null, [(); 3].map(|()| Datum::Null), Datum::Null);
+    let (kind, (deferrable, deferred, validated, index, referenced, actions, no_inherit, key, other_key, operators, expression)) =
+        match constraint {
+            Constraint::Key(_, index, primary) => {
+                let keys: Vec<u32> = index.keys.iter().map(|k| k.column).collect();
+                let mut cells = none();
+                (cells.3, cells.7) = (index.oid, column_numbers(&keys));
+                (if primary { 'p' } else { 'u' }, cells)
+            }
+            Constraint::Check(check) => {
+                let mut cells = none();
+                (cells.2, cells.6) = (check.validated, false);
+                cells.7 = column_numbers(&columns_used(&check.expression, &table.columns));
+                cells.10 = Datum::text(check_clause(&cx.view, table, check, false));
+                ('c', cells)
+            }
+            Constraint::Foreign(key) => {
+                let mut cells = none();
+                (cells.0, cells.1, cells.2) = (key.deferrable, key.initially_deferred, key.validated);
+                cells.3 = cx.view.referenced_index(key).map_or(0, |i| i.oid);
+                cells.4 = key.referenced_table;
+                cells.5 = (action_letter(key.on_update), action_letter(key.on_delete), if key.match_full { 'f' } else { 's' });
+                (cells.7, cells.8) = (column_numbers(&key.columns), column_numbers(&key.referenced_columns));
+                cells.9 = foreign_operators(cx, table, key);
+                ('f', cells)
+            }
+        };
     let [primary_foreign, primary_primary, foreign_foreign] = operators;
     row![
         constraint.oid(),
@@ -119,7 +121,8 @@ fn foreign_operators(cx: &Cx<'_>, table: &TableDescriptor, key: &ForeignKeyDescr
 
 fn pg_depend(cx: &Cx<'_>) -> Vec<Row> {
     let class = |name: &str| fixed::relation_named(name).map_or(0, |r| r.oid);
-    let (pg_class, pg_attrdef, pg_rewrite, pg_constraint) = (class("pg_class"), class("pg_attrdef"), class("pg_rewrite"), class("pg_constraint"));
+    let (pg_class, pg_attrdef, pg_rewrite, pg_constraint) =
+        (class("pg_class"), class("pg_attrdef"), class("pg_rewrite"), class("pg_constraint"));
     let pg_namespace = class("pg_namespace");
     let mut out: Vec<Row> = vec![];
     let mut depends = |from: (Oid, Oid, u32), on: (Oid, Oid, u32), kind: char| {

@@ -151,7 +151,12 @@ fn arguments_of(def: Option<&FunctionDef>, row: Option<&ProcRow>) -> Vec<(u8, St
     let Some(row) = row else {
         let Some(def) = def else { return vec![] };
         let last = def.args.len().saturating_sub(1);
-        return def.args.iter().enumerate().map(|(i, ty)| (if def.variadic && i == last { b'v' } else { b'i' }, String::new(), *ty)).collect();
+        return def
+            .args
+            .iter()
+            .enumerate()
+            .map(|(i, ty)| (if def.variadic && i == last { b'v' } else { b'i' }, String::new(), *ty))
+            .collect();
     };
     let [input, all, modes, names] = [12, 13, 14, 15].map(|i| row.cells.get(i).map(items).unwrap_or_default());
     let variadic = row.cells.get(2).and_then(Datum::as_oid).unwrap_or(0) != 0;
@@ -234,7 +239,13 @@ fn function_definition(oid: Oid) -> Option<String> {
     let mut options = String::new();
     options += if matches!(def.map(|d| d.body), Some(FunctionBody::Window)) { " WINDOW" } else { "" };
     options += volatility;
-    options += if flag(9, b's') { " PARALLEL SAFE" } else if flag(9, b'r') { " PARALLEL RESTRICTED" } else { "" };
+    options += if flag(9, b's') {
+        " PARALLEL SAFE"
+    } else if flag(9, b'r') {
+        " PARALLEL RESTRICTED"
+    } else {
+        ""
+    };
     let strict = row.and_then(|r| r.cells.get(6)?.as_bool()).or(def.map(|d| d.strict)).unwrap_or(false);
     options += if strict { " STRICT" } else { "" };
     if row.and_then(|r| r.cells.get(5)?.as_bool()) == Some(true) {

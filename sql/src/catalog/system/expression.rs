@@ -111,23 +111,35 @@ impl Printer<'_> {
             Expr::IsUnknown(e) => self.is(e, "UNKNOWN"),
             Expr::IsNotUnknown(e) => self.is(e, "NOT UNKNOWN"),
             Expr::IsDistinctFrom(a, b) => self.compare(a, "IS DISTINCT FROM", b),
-            Expr::IsNotDistinctFrom(a, b) => Printed { text: format!("NOT {}", wrapped(self.compare(a, "IS DISTINCT FROM", b))), binding: Binding::Not },
-            Expr::Between { expr, negated: false, low, high } => self.join(&[self.compare(expr, ">=", low), self.compare(expr, "<=", high)], true),
+            Expr::IsNotDistinctFrom(a, b) => {
+                Printed { text: format!("NOT {}", wrapped(self.compare(a, "IS DISTINCT FROM", b))), binding: Binding::Not }
+            }
+            Expr::Between { expr, negated: false, low, high } => {
+                self.join(&[self.compare(expr, ">=", low), self.compare(expr, "<=", high)], true)
+            }
             Expr::Between { expr, low, high, .. } => self.join(&[self.compare(expr, "<", low), self.compare(expr, ">", high)], false),
-            Expr::Like { negated, expr, pattern, escape_char: None, .. } => self.compare(expr, if *negated { "!~~" } else { "~~" }, pattern),
-            Expr::ILike { negated, expr, pattern, escape_char: None, .. } => self.compare(expr, if *negated { "!~~*" } else { "~~*" }, pattern),
+            Expr::Like { negated, expr, pattern, escape_char: None, .. } => {
+                self.compare(expr, if *negated { "!~~" } else { "~~" }, pattern)
+            }
+            Expr::ILike { negated, expr, pattern, escape_char: None, .. } => {
+                self.compare(expr, if *negated { "!~~*" } else { "~~*" }, pattern)
+            }
             Expr::In { expr, target: ast::InTarget::List(list), negated, .. } => self.in_list(expr, list, *negated),
             Expr::AnyOp { left, compare_op, right, .. } => self.compare_array(left, compare_op, "ANY", right),
             Expr::AllOp { left, compare_op, right } => self.compare_array(left, compare_op, "ALL", right),
             Expr::Function(function) => self.function(function),
             Expr::Array(array) => {
-                let element = array.elem.iter().find_map(|e| self.type_of(e)).or(expected.and_then(DataType::element)).or(Some(DataType::TEXT));
+                let element =
+                    array.elem.iter().find_map(|e| self.type_of(e)).or(expected.and_then(DataType::element)).or(Some(DataType::TEXT));
                 let items: Vec<String> = array.elem.iter().map(|e| self.argument(e, element)).collect();
                 atom(format!("ARRAY[{}]", items.join(", ")))
             }
-            Expr::Case { operand, conditions, else_result, .. } => self.case(operand.as_deref(), conditions, else_result.as_deref(), expected),
+            Expr::Case { operand, conditions, else_result, .. } => {
+                self.case(operand.as_deref(), conditions, else_result.as_deref(), expected)
+            }
             Expr::AtTimeZone { timestamp, time_zone } => {
-                let (zone, time) = (self.operand(time_zone, Some(DataType::TEXT), Binding::Other), self.operand(timestamp, None, Binding::Other));
+                let (zone, time) =
+                    (self.operand(time_zone, Some(DataType::TEXT), Binding::Other), self.operand(timestamp, None, Binding::Other));
                 Printed { text: format!("{time} AT TIME ZONE {zone}"), binding: Binding::Other }
             }
             other => atom(other.to_string()),

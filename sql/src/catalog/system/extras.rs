@@ -126,4 +126,9 @@ pub trait SystemExtras: Send + Sync {
     }
     /// The last value a sequence gave, `None` if it never gave one.
     async fn sequence_last_value(&self, sequence: Oid) -> Result<Option<i64>>;
+    /// A sequence's last value and whether it was given out, `None` if it was never used. They differ from [`Self::sequence_last_value`] after
+    /// `setval(…, false)` only.
+    async fn sequence_state(&self, sequence: Oid) -> Result<Option<(i64, bool)>> {
+        Ok(self.sequence_last_value(sequence).await?.map(|last| (last, true)))
+    }
 }

@@ -206,7 +206,11 @@ pub fn procs() -> &'static BTreeMap<Oid, ProcRow> {
 /// The name of a function that other catalogs refer to.
 pub fn proc_name(oid: Oid) -> Option<&'static str> {
     static NAMES: LazyLock<BTreeMap<Oid, &'static str>> = LazyLock::new(|| {
-        include_str!("data/proc_names.txt").lines().filter_map(|l| l.split_once('\t')).filter_map(|(oid, n)| Some((oid.parse().ok()?, n))).collect()
+        include_str!("data/proc_names.txt")
+            .lines()
+            .filter_map(|l| l.split_once('\t'))
+            .filter_map(|(oid, n)| Some((oid.parse().ok()?, n)))
+            .collect()
     });
     procs()
         .get(&oid)

@@ -93,7 +93,20 @@ impl CatalogLookup for Lookup {
             "pg_opclass_is_visible" => exists(has_row("pg_opclass", oid())),
             "pg_opfamily_is_visible" => exists(has_row("pg_opfamily", oid())),
             "pg_collation_is_visible" => exists(matches!(oid(), 100 | 950 | 951)),
-            "pg_conversion_is_visible" | "pg_statistics_obj_is_visible" | "pg_ts_config_is_visible" => Ok(Datum::Null),
+            "pg_conversion_is_visible"
+            | "pg_statistics_obj_is_visible"
+            | "pg_ts_config_is_visible"
+            | "pg_ts_dict_is_visible"
+            | "pg_ts_parser_is_visible"
+            | "pg_ts_template_is_visible" => Ok(Datum::Null),
+            "pg_get_expr" => {
+                let columns = match self.view.class(args.get(1).and_then(Datum::as_oid).unwrap_or(0)) {
+                    Some(Class::Relation(r)) => shown_columns(r),
+                    _ => vec![],
+                };
+                Ok(Datum::text(self.view.print(&columns, true, |p| p.expression(text(0)))))
+            }
+            "pg_index_column_has_property" => Ok(self.index_property(oid(), number(args, 1), text(2))),
             "obj_description" => maybe(self.description(oid(), args.get(1).and_then(Datum::as_str))),
             "col_description" => maybe(self.column_comment(oid(), number(args, 1))),
             "shobj_description" => maybe(self.shared_description(oid(), text(1))),
@@ -145,6 +158,28 @@ fn has_row(table: &str, oid: Oid) -> bool {
 }
 
 impl Lookup {
+    /// `pg_index_column_has_property`.
+    fn index_property(&self, oid: Oid, column: i64, property: &str) -> Datum {
+        let Some(Class::Index(_, _, index)) = self.view.class(oid) else { return Datum::Null };
+        let Some(position) = usize::try_from(column).ok().and_then(|n| n.checked_sub(1)) else { return Datum::Null };
+        let included = position.checked_sub(index.keys.len()).is_some_and(|i| i < index.include.len());
+        let key = match index.keys.get(position) {
+            Some(key) => Some(key),
+            None if included => None,
+            None => return Datum::Null,
+        };
+        Datum::Bool(match (property.to_ascii_lowercase().as_str(), key) {
+            ("asc", Some(key)) => !key.descending,
+            ("desc", Some(key)) => key.descending,
+            ("nulls_first", Some(key)) => key.nulls_first,
+            ("nulls_last", Some(key)) => !key.nulls_first,
+            ("orderable" | "search_array" | "search_nulls", key) => key.is_some(),
+            ("distance_orderable", _) => false,
+            ("returnable", _) => true,
+            _ => return Datum::Null,
+        })
+    }
+
     fn is_table(&self, oid: Oid) -> bool {
         matches!(self.view.class(oid), Some(Class::Relation(r)) if r.table().is_some())
     }
@@ -348,7 +383,8 @@ fn registry_in(which: &str, text: &str) -> Option<Result<Datum>> {
     let name = name.strip_prefix("pg_catalog.").unwrap_or(name);
     let types = args.map(|args| {
         let args = args.trim_end().trim_end_matches(')').trim();
-        let each = |t: &str| if t.trim().eq_ignore_ascii_case("none") { Some(DataType(0)) } else { DataType::from_name(&t.trim().to_lowercase()) };
+        let each =
+            |t: &str| if t.trim().eq_ignore_ascii_case("none") { Some(DataType(0)) } else { DataType::from_name(&t.trim().to_lowercase()) };
         if args.is_empty() { Some(vec![]) } else { args.split(',').map(each).collect::<Option<Vec<_>>>() }
     });
     let types = match types {
@@ -361,7 +397,10 @@ fn registry_in(which: &str, text: &str) -> Option<Result<Datum>> {
         operators_named(name).iter().filter(|o| types.as_ref().is_none_or(|t| operands(o) == *t)).map(|o| o.oid).collect()
     } else {
         let name = super::view::split_name(name)?.pop()?;
-        fixed::procs_named(&name).into_iter().filter(|oid| types.as_ref().is_none_or(|t| proc_arguments(*oid).as_ref() == Some(t))).collect()
+        fixed::procs_named(&name)
+            .into_iter()
+            .filter(|oid| types.as_ref().is_none_or(|t| proc_arguments(*oid).as_ref() == Some(t)))
+            .collect()
     };
     let what = if which.starts_with("regoper") { "operator" } else { "function" };
     match found.as_slice() {

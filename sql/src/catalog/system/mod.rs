@@ -43,11 +43,22 @@ use crate::error::{Result, SqlError, SqlState};
 use crate::exec::SystemTables;
 use crate::functions::SessionView;
 use crate::plan::SystemTable;
+use crate::types::DataType;
 use cells::Row;
 use view::View;
 
+/// The table that the binder reads a sequence through: all sequences' states by OID. Not a relation that anybody can name otherwise.
+const SEQUENCE_STATES: SystemTable = SystemTable {
+    name: "pg_sequence_state",
+    oid: 0,
+    columns: &[("seqrelid", DataType::OID), ("last_value", DataType::INT8), ("log_cnt", DataType::INT8), ("is_called", DataType::BOOL)],
+};
+
 /// Finds a table of `pg_catalog` or `information_schema`.
 pub fn find(schema: &str, name: &str) -> Option<SystemTable> {
+    if (schema, name) == ("pg_catalog", SEQUENCE_STATES.name) {
+        return Some(SEQUENCE_STATES);
+    }
     let relation = fixed::relation_named(name)?;
     let schema_oid = match schema {
         "pg_catalog" => super::descriptor::PG_CATALOG_OID,
@@ -91,8 +102,10 @@ impl SystemCatalog {
         let database = catalog.databases.values().find(|d| d.name == session.database).map_or(0, |d| d.id);
         let lookup = Lookup::new(catalog.clone(), database).for_session(session);
         let cx = Cx { view: lookup.view.clone(), lookup, session, extras: &*self.extras };
-        if table == "pg_sequences" {
-            return classes::pg_sequences(&cx).await;
+        match table {
+            "pg_sequences" => return classes::pg_sequences(&cx).await,
+            "pg_sequence_state" => return classes::sequence_states(&cx).await,
+            _ => {}
         }
         let topics: [fn(&Cx<'_>, &str) -> Option<Vec<Row>>; 8] = [
             classes::rows,

@@ -28,13 +28,13 @@ pub fn rows(cx: &Cx<'_>, table: &str) -> Option<Vec<Row>> {
             cx.view.catalog.databases.values().filter_map(comment).collect()
         }
         "pg_shdepend" => pg_shdepend(cx),
-        "pg_tablespace" => vec![row![DEFAULT_TABLESPACE, "pg_default", ROOT_ROLE_OID, (), ()], row![1664_u32, "pg_global", ROOT_ROLE_OID, (), ()]],
+        "pg_tablespace" => {
+            vec![row![DEFAULT_TABLESPACE, "pg_default", ROOT_ROLE_OID, (), ()], row![1664_u32, "pg_global", ROOT_ROLE_OID, (), ()]]
+        }
         "pg_language" => vec![row![12_u32, "internal", ROOT_ROLE_OID, false, false, 0_u32, 0_u32, 0_u32, ()]],
-        "pg_collation" => vec![
-            collation(100, "default", 'd', None),
-            collation(950, "C", 'c', Some("C")),
-            collation(951, "POSIX", 'c', Some("POSIX")),
-        ],
+        "pg_collation" => {
+            vec![collation(100, "default", 'd', None), collation(950, "C", 'c', Some("C")), collation(951, "POSIX", 'c', Some("POSIX"))]
+        }
         "pg_timezone_names" => timezone_names(cx.extras.now_micros()),
         "pg_timezone_abbrevs" => timezone_abbreviations(),
         _ => return None,
@@ -97,7 +97,10 @@ fn timezone_names(now_micros: i64) -> Vec<Row> {
 }
 
 fn timezone_abbreviations() -> Vec<Row> {
-    let daylight = |name: &str| name.len() > 2 && (name.ends_with("dt") || name.ends_with("st") && matches!(name, "bst" | "west" | "cest" | "eest" | "clst" | "mest"));
+    let daylight = |name: &str| {
+        name.len() > 2
+            && (name.ends_with("dt") || name.ends_with("st") && matches!(name, "bst" | "west" | "cest" | "eest" | "clst" | "mest"))
+    };
     let row = |(name, seconds): &(&str, i32)| row![name.to_uppercase(), interval(*seconds), daylight(name)];
     let mut rows: Vec<Row> = crate::types::datetime::abbreviations().iter().map(row).collect();
     rows.sort();

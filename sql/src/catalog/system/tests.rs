@@ -8,7 +8,7 @@ use super::extras::{Activity, Cursor, PreparedStatement, SettingInfo};
 use super::*;
 use crate::catalog::descriptor::*;
 use crate::functions::CatalogLookup;
-use crate::types::{DataType, Datum, to_text};
+use crate::types::{Datum, to_text};
 
 /// A session layer with one session and one setting.
 struct Alone;
@@ -136,7 +136,9 @@ fn dump(table: &str, skip: &[&str]) -> String {
     for row in rows(table) {
         let other_schema = schema.is_some_and(|at| row[at].as_str() != Some("public"));
         // `public` has the OID 2200; user objects are above 16384.
-        let system = namespace.is_some_and(|at| row[at].as_oid().is_some_and(|oid| oid < PUBLIC_SCHEMA_OID || (oid > PUBLIC_SCHEMA_OID && oid < FIRST_USER_OID)));
+        let system = namespace.is_some_and(|at| {
+            row[at].as_oid().is_some_and(|oid| oid < PUBLIC_SCHEMA_OID || (oid > PUBLIC_SCHEMA_OID && oid < FIRST_USER_OID))
+        });
         if other_schema || system {
             continue;
         }
@@ -258,14 +260,5 @@ fn hidden_columns_and_indexes_are_not_shown() {
                 assert!(!shown || row.iter().any(|d| d.as_str().is_some_and(|s| s.contains("unique_rowid"))), "{}: {row:?}", relation.name);
             }
         }
-    }
-}
-
-
-#[test]
-fn tmp_missing() {
-    let names: Vec<String> = std::fs::read_to_string("/tmp/pgsys/fn.txt").unwrap().split_whitespace().map(str::to_owned).collect();
-    for n in names {
-        if crate::functions::functions_named(&n).is_empty() { println!("MISSING {n} known={}", crate::functions::is_known_unsupported(&n, &[])); }
     }
 }

@@ -72,7 +72,10 @@ fn proc_row(proc: &ProcRow) -> Row {
     out.push(arguments.datum());
     take(6, &mut out);
     // Defaults as text: the values after DEFAULT.
-    let defaults = proc.arguments.as_ref().map(|a| a.split(", ").filter_map(|a| a.split_once(" DEFAULT ")).map(|d| d.1).collect::<Vec<_>>().join(", "));
+    let defaults = proc
+        .arguments
+        .as_ref()
+        .map(|a| a.split(", ").filter_map(|a| a.split_once(" DEFAULT ")).map(|d| d.1).collect::<Vec<_>>().join(", "));
     out.extend(row![defaults, ()]);
     take(1, &mut out);
     out.extend(row![(), (), (), ()]);

@@ -83,7 +83,8 @@ impl<'a> Constraint<'a> {
 }
 
 /// Columns of a sequence, as a relation.
-pub const SEQUENCE_COLUMNS: [(&str, DataType); 3] = [("last_value", DataType::INT8), ("log_cnt", DataType::INT8), ("is_called", DataType::BOOL)];
+pub const SEQUENCE_COLUMNS: [(&str, DataType); 3] =
+    [("last_value", DataType::INT8), ("log_cnt", DataType::INT8), ("is_called", DataType::BOOL)];
 
 /// The indexes of a table that are shown.
 pub fn shown_indexes(table: &TableDescriptor) -> impl Iterator<Item = &IndexDescriptor> {

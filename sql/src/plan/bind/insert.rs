@@ -298,7 +298,7 @@ impl Binder<'_> {
                 .collect(),
             ..target.clone()
         };
-        // Unqualified names mean the target, unless they are ambiguous, as in PostgreSQL.
+        // Unqualified names mean the target, as in PostgreSQL.
         let star = target.cols.clone();
         self.scopes.push(Scope {
             entries: vec![target, excluded],

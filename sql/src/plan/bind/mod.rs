@@ -6,7 +6,9 @@
 //!   scope      what names mean: relations in FROM, columns, CTEs, outer queries
 //!   from       FROM: tables, views, subqueries, functions, joins
 //!   query      WITH, set operations, VALUES, ORDER BY, LIMIT, locking
-//!   select     one SELECT: grouping, windows, DISTINCT, the select list
+//!   select     one SELECT: windows, DISTINCT, the select list; output names are in `names`
+//!   group      GROUP BY, grouping sets
+//!   locking    FOR UPDATE and its kin
 //!   expr       expressions
 //!   call       function calls: scalar, aggregate, window, set-returning
 //!   special    constructs with syntax of their own: EXTRACT, TRIM, IN, ANY, LIKE, rows, …
@@ -20,8 +22,11 @@ mod call;
 mod coerce;
 mod expr;
 mod from;
+mod group;
 mod insert;
+mod locking;
 mod modify;
+mod names;
 mod query;
 mod scope;
 mod select;

@@ -139,7 +139,11 @@ impl Binder<'_> {
                 self.schema_relation(&schema.value, &relation.value)
             }
             _ => {
-                return self.fail(span, SqlState::SYNTAX_ERROR, format!("improper qualified name (too many dotted names): {}", shown(name)));
+                return self.fail(
+                    span,
+                    SqlState::SYNTAX_ERROR,
+                    format!("improper qualified name (too many dotted names): {}", shown(name)),
+                );
             }
         };
         match found {

@@ -150,6 +150,10 @@ impl Binder<'_> {
             match &assignment.target {
                 ast::AssignmentTarget::ColumnName(name) => {
                     let column = self.target_column(relation, table, name)?;
+                    if column.generated.is_some() && is_default(&assignment.value) {
+                        // It is computed anyway.
+                        continue;
+                    }
                     let value = self.assigned(column, &assignment.value, name_span(name))?;
                     out.push((column.id, value));
                 }
@@ -170,9 +174,6 @@ impl Binder<'_> {
 
     fn assigned(&mut self, column: &ColumnDescriptor, value: &ast::Expr, span: Span) -> Result<Expr> {
         if is_default(value) {
-            if column.generated.is_some() {
-                return Ok(Self::null(column.ty));
-            }
             return self.default_value(column);
         }
         self.refuse_generated(column, "updated", span)?;

@@ -104,10 +104,11 @@ pub(super) fn best(request: &Request<'_>) -> Option<Path> {
     let sargs = sargs(request, table);
     let mut best: Option<Path> = None;
     for index in table.all_indexes() {
-        if index.state != IndexState::Public || !implied(request, table, index) {
+        if index.state != IndexState::Public {
             continue;
         }
-        let path = path(request, table, index, &sargs);
+        let Some(answered) = implied(request, table, index) else { continue };
+        let path = path(request, table, index, &sargs, &answered);
         if best.as_ref().is_none_or(|b| path.cost < b.cost * 0.9999) {
             best = Some(path);
         }
@@ -115,19 +116,20 @@ pub(super) fn best(request: &Request<'_>) -> Option<Path> {
     best
 }
 
-/// Whether a partial index holds every row that the query wants: its predicate is among the conditions.
-fn implied(request: &Request<'_>, table: &TableDescriptor, index: &IndexDescriptor) -> bool {
-    let Some(text) = &index.predicate else { return true };
+/// Whether a partial index holds every row that the query wants: its predicate is among the conditions. Answers which ones
+/// those are: every entry of the index satisfies them.
+fn implied(request: &Request<'_>, table: &TableDescriptor, index: &IndexDescriptor) -> Option<Vec<usize>> {
+    let Some(text) = &index.predicate else { return Some(Vec::new()) };
     let named = crate::plan::bind::stored::columns_of(table);
     let Ok(mut predicate) =
         crate::plan::bind::stored::bind_text(request.cx, text, &named, crate::plan::bind::stored::Purpose::Predicate, None)
     else {
-        return false;
+        return None;
     };
     substitute(&mut predicate, &|n| request.table.cols.get(n).map(|(col, _)| Expr::Column { ordinal: *col, ty: request.cols[*col].ty }));
     let mut parts = Vec::new();
     conjuncts(predicate, &mut parts);
-    parts.iter().all(|p| request.preds.iter().any(|q| same(p, q)))
+    parts.iter().map(|p| request.preds.iter().position(|q| same(p, q))).collect()
 }
 
 fn sargs(request: &Request<'_>, table: &TableDescriptor) -> Vec<Sarg> {
@@ -336,11 +338,12 @@ fn coerced_array(request: &Request<'_>, table: &TableDescriptor, column: u32, ar
     }
 }
 
-fn path(request: &Request<'_>, table: &TableDescriptor, index: &IndexDescriptor, sargs: &[Sarg]) -> Path {
-    let rows = cost::table_rows(&request.cx.catalog.row_counts, request.table.table.id);
+fn path(request: &Request<'_>, table: &TableDescriptor, index: &IndexDescriptor, sargs: &[Sarg], answered: &[usize]) -> Path {
+    let whole = cost::table_rows(&request.cx.catalog.row_counts, request.table.table.id);
+    let rows = answered.iter().fold(whole, |rows, n| rows * cost::selectivity(&request.preds[*n])).max(1.0);
     let mut range = Range::default();
-    let mut used: Vec<usize> = Vec::new();
-    let mut touched: Vec<usize> = Vec::new();
+    let mut used: Vec<usize> = answered.to_vec();
+    let mut touched: Vec<usize> = answered.to_vec();
     let mut share = 1.0;
     let mut lists = 1.0;
     let mut matched = 0;

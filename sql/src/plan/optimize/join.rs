@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use super::access::OrderCol;
 use super::cost;
 use super::lower::{Lowerer, Phys};
-use super::pushdown::comparison;
+use super::pushdown::{Rewriter, comparison};
 use crate::error::Result;
 use crate::functions::registry::ComparisonKind;
 use crate::plan::expr::Expr;
@@ -22,6 +22,9 @@ use crate::types::casts::{CastContext, find_cast};
 /// Relations in one group up to which every order is tried.
 const EXHAUSTIVE: usize = 8;
 
+/// Left rows up to which running the right side once for each of them is thought about.
+const FEW: f64 = 100.0;
+
 /// A relation of a group.
 struct Member<'r> {
     rel: &'r Rel,
@@ -29,6 +32,8 @@ struct Member<'r> {
     /// Columns of other members that it needs (LATERAL).
     after: ColSet,
     rows: f64,
+    /// What reading all of it costs.
+    read: f64,
 }
 
 /// An equality between the two sides of a join.
@@ -60,7 +65,12 @@ impl Lowerer<'_> {
         for rel in rels {
             let after = rel.free(&self.subqueries).into_iter().collect();
             let rows = cost::rows(rel, &self.cx.catalog.row_counts);
-            out.push(Member { rel, cols: rel.outputs().into_iter().collect(), after, rows });
+            let cols: ColSet = rel.outputs().into_iter().collect();
+            let read = match rel {
+                Rel::Table(t) => self.path(t, &t.filter, &cols, &[], None).map_or(rows, |p| p.0.cost),
+                _ => cost::ROUND + rows * cost::ROW,
+            };
+            out.push(Member { rel, cols, after, rows, read });
         }
         let all: ColSet = out.iter().flat_map(|m| m.cols.iter().copied()).collect();
         for m in &mut out {
@@ -100,18 +110,14 @@ impl Lowerer<'_> {
         }
         if rows == 0.0 {
             // The first: what it takes to read it.
-            let read = match m.rel {
-                Rel::Table(t) => self.path(t, &t.filter, &m.cols, &[], None).map_or(m.rows, |p| p.0.cost),
-                _ => cost::ROUND + m.rows * cost::ROW,
-            };
-            return (m.rows, read);
+            return (m.rows, m.read);
         }
         let out = (rows * m.rows * share).max(1.0);
         let base = match m.rel {
             Rel::Table(t) => {
                 // The better of a lookup for each row and one read of everything.
                 let with: Vec<Expr> = t.filter.iter().cloned().chain(ready.iter().map(|n| preds[*n].clone())).collect();
-                let whole = self.path(t, &t.filter, &m.cols, &[], None).map_or(m.rows, |p| p.0.cost) + m.rows * cost::ROW;
+                let whole = m.read + m.rows * cost::ROW;
                 match self.path(t, &with, &m.cols, &[], None) {
                     Some((path, _)) if equal && path.range.is_some() && self.uses_join(&path, t.filter.len()) => {
                         let each = cost::LOOKUP + path.scanned * (cost::ENTRY + if path.covering { 0.0 } else { cost::FETCH });
@@ -250,6 +256,15 @@ impl Lowerer<'_> {
         }
         if equal.is_empty() {
             return self.nested(left, right, kind, on, &inner, false);
+        }
+        // A few left rows and a right side of more than one table: the conditions may do more inside of it.
+        if left.plan.rows <= FEW && kind != JoinKind::Full && !matches!(right, Rel::Table(_)) {
+            let filtered = Rel::Filter { input: Box::new(right.clone()), preds: on.to_vec() };
+            let pushed = Rewriter { cx: self.cx, cols: &mut self.cols, subqueries: &mut self.subqueries }.rewrite(filtered);
+            let lateral = self.nested(left.clone(), &pushed, kind, &[], need, true)?;
+            if lateral.plan.cost < hash_cost {
+                return Ok(lateral);
+            }
         }
         self.hash(left, whole, kind, &equal, &residual)
     }

@@ -192,7 +192,25 @@ impl Rewriter<'_> {
         }
     }
 
+    /// Two projections become one where that computes nothing twice and leaves out nothing that has effects.
+    fn merge_projects(&self, input: Rel, exprs: &mut [(ColId, Expr)]) -> Rel {
+        let Rel::Project { input: inner, exprs: below } = input else { return input };
+        let uses = |c: ColId| exprs.iter().filter(|(_, e)| self.columns(e).contains(&c)).count();
+        let simple = below.iter().all(|(c, e)| {
+            matches!(e, Expr::Column { .. } | Expr::Const { .. } | Expr::Param { .. })
+                || (!volatile(e) && !has_subquery(e) && uses(*c) <= 1)
+        });
+        if !simple || exprs.iter().any(|(_, e)| has_subquery(e)) {
+            return Rel::Project { input: inner, exprs: below };
+        }
+        for (_, e) in exprs.iter_mut() {
+            substitute(e, &|c| below.iter().find(|b| b.0 == c).map(|b| b.1.clone()));
+        }
+        self.merge_projects(*inner, exprs)
+    }
+
     fn push_project(&mut self, input: Rel, mut exprs: Vec<(ColId, Expr)>, preds: Vec<Expr>) -> Rel {
+        let input = self.merge_projects(input, &mut exprs);
         for (_, e) in &mut exprs {
             fold_in_place(e, self.cx);
         }
@@ -349,6 +367,9 @@ impl Rewriter<'_> {
 
     /// A subquery condition over `rel` as a semi or anti join; other conditions are given back.
     fn unnest(&mut self, rel: Rel, p: Expr) -> (Rel, Option<Expr>) {
+        if let Some((sub, on)) = self.single_value(&rel, &p) {
+            return (Rel::Join { left: Box::new(rel), right: Box::new(sub), kind: JoinKind::Inner, on: vec![on] }, None);
+        }
         let (test, negated) = match &p {
             Expr::Not(inner) => (&**inner, true),
             other => (other, false),
@@ -400,6 +421,26 @@ impl Rewriter<'_> {
         on.extend(pulled);
         let kind = if negated { JoinKind::Anti } else { JoinKind::Semi };
         (Rel::Join { left: Box::new(rel), right: Box::new(inner), kind, on }, None)
+    }
+
+    /// `column = (SELECT max(x) …)`: an uncorrelated subquery of at most one row is joined instead, so that an index on the column can be used.
+    fn single_value(&self, rel: &Rel, p: &Expr) -> Option<(Rel, Expr)> {
+        let Expr::Call { function, args, ty } = p else { return None };
+        comparison(*function)?;
+        let at = args.iter().position(|a| matches!(scalar(a), Some(_)))?;
+        let [Expr::Column { ordinal, .. }] =
+            &args.iter().enumerate().filter(|(n, _)| *n != at).map(|(_, a)| a.clone()).collect::<Vec<_>>()[..]
+        else {
+            return None;
+        };
+        let subquery = self.subqueries.get(scalar(&args[at])?)?;
+        if !subquery.free.is_empty() || !at_most_one(&subquery.rel) || !rel.outputs().contains(ordinal) {
+            return None;
+        }
+        let col = subquery.cols[0];
+        let mut args = args.clone();
+        replace_scalar(&mut args[at], &Expr::Column { ordinal: col, ty: self.cols[col].ty });
+        Some((subquery.rel.clone(), Expr::Call { function: *function, args, ty: *ty }))
     }
 
     /// Takes conditions that use `outer` columns out of a tree, where they can be evaluated above it just as well.
@@ -482,6 +523,49 @@ impl Rewriter<'_> {
         }
         if kept.is_empty() { *body } else { Rel::With { ctes: kept, body } }
     }
+}
+
+/// The subquery that an expression is, casts aside.
+fn scalar(e: &Expr) -> Option<usize> {
+    match e {
+        Expr::Subquery { plan, kind: SubqueryKind::Scalar, .. } => Some(subquery_ref(plan)),
+        Expr::Cast { input, .. } => scalar(input),
+        _ => None,
+    }
+}
+
+fn replace_scalar(e: &mut Expr, by: &Expr) {
+    match e {
+        Expr::Cast { input, .. } => replace_scalar(input, by),
+        other => *other = by.clone(),
+    }
+}
+
+fn at_most_one(rel: &Rel) -> bool {
+    match rel {
+        Rel::OneRow => true,
+        Rel::Values { rows, .. } => rows.len() <= 1,
+        Rel::Aggregate(a) => a.groups.is_empty() && a.sets.is_empty(),
+        Rel::Filter { input, preds } => match &**input {
+            Rel::Table(t) => by_unique_key(t, preds),
+            other => at_most_one(other),
+        },
+        Rel::Project { input, .. } | Rel::Sort { input, .. } => at_most_one(input),
+        _ => false,
+    }
+}
+
+/// Whether every key column of some unique index must equal a constant.
+fn by_unique_key(t: &TableRel, preds: &[Expr]) -> bool {
+    let Some(table) = t.table.table() else { return false };
+    let fixed = |id: u32| {
+        let col = t.cols.iter().find(|c| c.1 == id).map(|c| c.0);
+        preds.iter().any(|p| equals_constant(p).is_some_and(|(c, _, _)| Some(c) == col))
+    };
+    table
+        .all_indexes()
+        .filter(|i| (i.unique || i.id == table.primary.id) && i.predicate.is_none())
+        .any(|i| i.keys.iter().all(|k| fixed(k.column)))
 }
 
 fn has_executor_call(e: &Expr) -> bool {
@@ -584,11 +668,11 @@ pub(super) fn map_inputs(rel: Rel, f: &mut dyn FnMut(Rel) -> Rel) -> Rel {
     }
 }
 
-/// `column = value` with a value of the column's type that no column is in.
+/// `column = value` with a value that no column is in. The same function serves any other column of the same type.
 fn equals_constant(p: &Expr) -> Option<(ColId, FunctionRef, &Expr)> {
     let Expr::Call { function, args, .. } = p else { return None };
-    let [Expr::Column { ordinal, ty }, value @ (Expr::Const { .. } | Expr::Param { .. })] = &args[..] else { return None };
-    (comparison(*function) == Some(ComparisonKind::Eq) && value.ty() == *ty).then_some((*ordinal, *function, value))
+    let [Expr::Column { ordinal, .. }, value @ (Expr::Const { .. } | Expr::Param { .. })] = &args[..] else { return None };
+    (comparison(*function) == Some(ComparisonKind::Eq)).then_some((*ordinal, *function, value))
 }
 
 /// What a comparison function asks, by its OID.

@@ -181,4 +181,3 @@ fn column_column_usage(cx: &Cx<'_>) -> Vec<Row> {
     }
     out
 }
-

@@ -139,7 +139,8 @@ fn check_constraints(cx: &Cx<'_>) -> Vec<Row> {
         let text = constraint_definition(&cx.view, t, c, false);
         row![database, cx.view.schema_name(r.schema), c.name(), text.trim_start_matches("CHECK ")]
     });
-    let not_null = not_nulls(cx)
-        .map(|(r, name, c)| row![database, cx.view.schema_name(r.schema), name, format!("{} IS NOT NULL", crate::functions::quote_ident(&c.name))]);
+    let not_null = not_nulls(cx).map(|(r, name, c)| {
+        row![database, cx.view.schema_name(r.schema), name, format!("{} IS NOT NULL", crate::functions::quote_ident(&c.name))]
+    });
     checks.chain(not_null).collect()
 }

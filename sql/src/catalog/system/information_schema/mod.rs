@@ -142,9 +142,8 @@ fn objects(cx: &Cx<'_>, table: &str) -> Option<Vec<Row>> {
 /// Whether an identity column owns the sequence.
 fn is_identity_sequence(cx: &Cx<'_>, relation: &RelationDescriptor) -> bool {
     let RelationKind::Sequence(s) = &relation.kind else { return false };
-    s.owned_by.is_some_and(|(table, column)| {
-        cx.view.catalog.relations.get(&table).and_then(|r| r.table()?.column(column)?.identity).is_some()
-    })
+    s.owned_by
+        .is_some_and(|(table, column)| cx.view.catalog.relations.get(&table).and_then(|r| r.table()?.column(column)?.identity).is_some())
 }
 
 /// Roles whose privileges the user has: itself, or all for a superuser.

@@ -199,7 +199,11 @@ pub fn snapshot() -> CatalogSnapshot {
     snapshot.insert(relation(ORDERS, "orders", RelationKind::Table(orders())));
     snapshot.insert(relation(LINES, "lines", RelationKind::Table(lines())));
     snapshot.insert(relation(ID_SEQUENCE, "orders_id_seq", RelationKind::Sequence(sequence(DataType::INT4, i32_max, Some((ORDERS, 1))))));
-    snapshot.insert(relation(NUMBER_SEQUENCE, "orders_number_seq", RelationKind::Sequence(sequence(DataType::INT4, i32_max, Some((ORDERS, 3))))));
+    snapshot.insert(relation(
+        NUMBER_SEQUENCE,
+        "orders_number_seq",
+        RelationKind::Sequence(sequence(DataType::INT4, i32_max, Some((ORDERS, 3)))),
+    ));
     let mut counter = sequence(DataType::INT2, 1000, None);
     (counter.increment, counter.cycle) = (5, true);
     snapshot.insert(relation(16460, "counter", RelationKind::Sequence(counter)));
