@@ -6,6 +6,7 @@
 //!   statement      what a statement is
 //!   tokens         a reader over tokens for the parts we parse ourselves
 //!   leading        transaction control, settings, cursors, prepared statements, EXPLAIN, …: dispatch on the leading words
+//!   settings       SET, SHOW, transaction modes
 //!   copy           COPY
 //!   schema         DDL that sqlparser does not parse
 //! ```
@@ -19,11 +20,12 @@ mod copy;
 mod leading;
 pub mod lex;
 mod schema;
+mod settings;
 pub mod source;
 pub mod statement;
 mod tokens;
 
-pub use leading::quote_identifier;
+pub use settings::quote_identifier;
 pub use source::Source;
 pub use statement::*;
 

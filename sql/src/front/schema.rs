@@ -238,9 +238,8 @@ fn alter_relation(r: &mut Reader<'_>) -> Result<Ddl> {
         };
         return Ok(Ddl::SplitAt { relation: name, index, rows: split_rows(r)? });
     }
-    if object == RelationWord::Sequence && !matches!(r.word(), Some("rename" | "set" | "owner"))
-        || object == RelationWord::Sequence && r.word_at(1) == Some("by")
-    {
+    let renames = matches!(r.word(), Some("rename" | "set" | "owner")) && r.word_at(1) != Some("by");
+    if object == RelationWord::Sequence && !renames {
         return Ok(Ddl::AlterSequence { if_exists, name, options: sequence_options(r)? });
     }
     let mut actions = Vec::new();

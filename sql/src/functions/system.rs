@@ -125,21 +125,27 @@ fn unique_rowid(ctx: &EvalContext<'_>) -> Datum {
     Datum::Int8((now.max(last + 1) << ROWID_NODE_BITS) | (node & ((1 << ROWID_NODE_BITS) - 1)))
 }
 
+/// Schemas of the search path that exist. `pg_catalog` is in every path, but unless the user put it there it counts only when asked for.
+fn schemas<'c>(ctx: &'c EvalContext<'_>, implicit: bool) -> Vec<&'c str> {
+    let session = ctx.session;
+    let named = session.settings.get("search_path").is_some_and(|s| s.contains("pg_catalog"));
+    let path = session.search_path.iter().map(String::as_str);
+    let mut all: Vec<&str> = path.filter(|s| (named || *s != "pg_catalog") && ctx.catalog.schema_oid(s).is_some()).collect();
+    if implicit && !all.contains(&"pg_catalog") {
+        all.insert(0, "pg_catalog");
+    }
+    all
+}
+
 pub(super) const ENTRIES: &[Entry] = &[
     s("unique_rowid", |c, _| Ok(unique_rowid(c))),
     s("pgsql_version", |_, _| Ok(txt(VERSION))),
     s("current_database", |c, _| Ok(txt(&c.session.database))),
     s("current_user", |c, _| Ok(txt(&c.session.user))),
     s("session_user", |c, _| Ok(txt(&c.session.session_user))),
-    s("current_schema", |c, _| {
-        let found = c.session.search_path.iter().find(|s| c.catalog.schema_oid(s).is_some());
-        Ok(found.map_or(Datum::Null, txt))
-    }),
+    s("current_schema", |c, _| Ok(schemas(c, false).first().map_or(Datum::Null, txt))),
     s("current_schemas", |c, x| {
-        let mut all: Vec<&str> = c.session.search_path.iter().map(String::as_str).filter(|s| c.catalog.schema_oid(s).is_some()).collect();
-        if boolean(&x[0])? && !all.contains(&"pg_catalog") {
-            all.insert(0, "pg_catalog");
-        }
+        let all = schemas(c, boolean(&x[0])?);
         Ok(super::args::one_dimension(DataType::NAME, all.into_iter().map(txt).collect()))
     }),
     s("show_config_by_name", |c, x| setting(c, x)),

@@ -17,7 +17,7 @@ use crate::error::{Result, SqlError};
 use crate::functions::{EvalContext, FunctionBody, FunctionDef};
 use crate::plan::expr::Expr;
 use crate::plan::node::Plan;
-use crate::types::Datum;
+use crate::types::{DataType, Datum};
 
 /// Nesting at which the stack is checked.
 const DEPTH_STEP: u32 = 32;
@@ -238,7 +238,14 @@ fn call(function: &'static FunctionDef, args: &[Expr], row: &[Datum], cx: &mut E
     for arg in args {
         values.push(eval(arg, row, cx)?);
     }
-    invoke(function, &values, cx)
+    match function.body {
+        FunctionBody::Typed(_) if function.strict && values.iter().any(Datum::is_null) => Ok(Datum::Null),
+        FunctionBody::Typed(body) => {
+            let types: SmallVec<[DataType; 4]> = args.iter().map(Expr::ty).collect();
+            body(&mut cx.functions, &types, &values)
+        }
+        _ => invoke(function, &values, cx),
+    }
 }
 
 /// Calls a scalar function on values, minding strictness.

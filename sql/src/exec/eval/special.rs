@@ -130,8 +130,12 @@ pub fn subscript(input: &Expr, indices: &[(Option<Expr>, Option<Expr>, bool)], r
             return Ok(Datum::Null);
         }
         let (lower, upper) = (lower.and_then(as_index), upper.and_then(as_index));
-        // A plain index among slices means 1:index.
-        bounds.push(if *slice || !sliced { (lower, upper) } else { (Some(1), lower) });
+        // The binder puts a plain index second; among slices it means 1:index.
+        bounds.push(match (*slice, sliced) {
+            (true, _) => (lower, upper),
+            (false, true) => (Some(1), upper.or(lower)),
+            (false, false) => (upper.or(lower), None),
+        });
     }
     if sliced { slice(&array, &bounds) } else { Ok(element(&array, &bounds)) }
 }

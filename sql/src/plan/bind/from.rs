@@ -43,7 +43,7 @@ impl Binder<'_> {
     }
 
     /// Binds the list and leaves its names in the scope on top.
-    pub(super) fn from_clause(&mut self, tables: &[TableWithJoins]) -> Result<Rel> {
+    pub(super) fn bind_from(&mut self, tables: &[TableWithJoins]) -> Result<Rel> {
         let mut whole: Option<Rel> = None;
         for table in tables {
             let item = self.joined(table)?;

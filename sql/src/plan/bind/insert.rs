@@ -131,7 +131,7 @@ impl Binder<'_> {
                     let column = &table.columns[*n];
                     let given = targets.iter().position(|t| t == n).and_then(|at| row.content.get(at));
                     let value = match given {
-                        Some(e) if !is_default(e) && !(user && column.identity.is_some()) => {
+                        Some(e) if !(is_default(e) || user && column.identity.is_some()) => {
                             always(self, *n, e.span())?;
                             let bound = self.expr(e)?;
                             Some(self.assign(bound, &column.name, column.ty, column.typmod, e.span())?)

@@ -83,6 +83,9 @@ pub struct Finished {
     pub notices: Vec<SqlError>,
 }
 
+/// Where a `*` stands, and the columns it means: table and name.
+pub(super) type Star = (sqlparser::tokenizer::Location, Vec<(Option<String>, String)>);
+
 /// Binds one statement.
 pub struct Binder<'a> {
     pub(super) cx: &'a PlanContext<'a>,
@@ -100,6 +103,8 @@ pub struct Binder<'a> {
     pub(super) notices: Vec<SqlError>,
     pub(super) view_depth: usize,
     pub(super) expr_depth: usize,
+    /// What each `*` stood for, by where it is: for queries that are stored. `None`: nobody asks.
+    pub(super) stars: Option<Vec<Star>>,
 }
 
 impl<'a> Binder<'a> {
@@ -121,6 +126,7 @@ impl<'a> Binder<'a> {
             notices: Vec::new(),
             view_depth: 0,
             expr_depth: 0,
+            stars: None,
         }
     }
 

@@ -12,6 +12,9 @@ use crate::plan::logical::*;
 use crate::plan::node::{JoinKind, RowLock};
 use meridian_txn::api::{LockStrength, LockWait};
 
+/// A computed column.
+type Computed = (ColId, crate::plan::expr::Expr);
+
 impl Binder<'_> {
     /// UPDATE … SET … [FROM …] [WHERE …] [RETURNING …]
     pub(super) fn update(&mut self, update: &ast::Update) -> Result<(Rel, Output)> {
@@ -114,7 +117,7 @@ impl Binder<'_> {
         if from.is_empty() {
             return Ok((target, Vec::new()));
         }
-        let others = self.from_clause(from)?;
+        let others = self.bind_from(from)?;
         let cols = others.outputs();
         Ok((Rel::Join { left: Box::new(target), right: Box::new(others), kind: JoinKind::Inner, on: Vec::new() }, cols))
     }
@@ -142,7 +145,7 @@ impl Binder<'_> {
         &mut self,
         items: Option<&[ast::SelectItem]>,
         new_entry: Option<super::scope::RelEntry>,
-    ) -> Result<(Option<Vec<(ColId, crate::plan::expr::Expr)>>, Output)> {
+    ) -> Result<(Option<Vec<Computed>>, Output)> {
         let Some(items) = items else { return Ok((None, Vec::new())) };
         if let Some(entry) = new_entry
             && let Some(scope) = self.scopes.last_mut()

@@ -21,6 +21,9 @@ pub(crate) struct ScopeCol {
     pub id: ColId,
 }
 
+/// A column's number and its id in the table.
+pub(crate) type TableCol = (ColId, u32);
+
 /// A relation in FROM.
 #[derive(Clone, Debug)]
 pub(crate) struct RelEntry {
@@ -34,7 +37,7 @@ pub(crate) struct RelEntry {
     /// A function with one scalar column: the alias alone is that column.
     pub scalar: bool,
     /// The table it is, with all its columns: what FOR UPDATE and functional dependencies need.
-    pub table: Option<(Arc<RelationDescriptor>, Vec<(ColId, u32)>)>,
+    pub table: Option<(Arc<RelationDescriptor>, Vec<TableCol>)>,
 }
 
 /// An aggregate, window or set-returning call found while binding expressions of a SELECT.

@@ -68,7 +68,7 @@ impl Binder<'_> {
     }
 
     fn select_inner(&mut self, s: &ast::Select, tail: Tail<'_>, resolve: bool) -> Result<(Rel, Output)> {
-        let mut rel = self.from_clause(&s.from)?;
+        let mut rel = self.bind_from(&s.from)?;
         if let Some(e) = &s.selection {
             let pred = self.restricted("WHERE", |b| {
                 let bound = b.expr(e)?;
@@ -286,6 +286,7 @@ impl Binder<'_> {
                     if star.is_empty() {
                         return self.fail(item.span(), SqlState::SYNTAX_ERROR, "SELECT * with no tables specified is not valid");
                     }
+                    self.note_star(options, &star);
                     for col in star {
                         items.push(Item { expr: self.column_expr(col.id), name: col.name });
                     }
@@ -302,6 +303,7 @@ impl Binder<'_> {
                             .cloned()
                     });
                     let Some(entry) = entry else { return Err(self.missing_from(table)) };
+                    self.note_star(options, &entry.cols);
                     for col in entry.cols {
                         items.push(Item { expr: self.column_expr(col.id), name: col.name });
                     }
@@ -313,6 +315,20 @@ impl Binder<'_> {
             }
         }
         Ok(items)
+    }
+
+    fn note_star(&mut self, options: &ast::WildcardAdditionalOptions, cols: &[super::scope::ScopeCol]) {
+        if self.view_depth > 0 || self.stars.is_none() {
+            return;
+        }
+        let owner = |id: ColId| {
+            self.scopes.iter().rev().flat_map(|s| &s.entries).find(|e| e.cols.iter().any(|c| c.id == id)).map(|e| e.name.clone())
+        };
+        let named = cols.iter().map(|c| (owner(c.id), c.name.clone())).collect();
+        let at = options.wildcard_token.0.span.start;
+        if let Some(stars) = &mut self.stars {
+            stars.push((at, named));
+        }
     }
 
     fn refuse_wildcard_options(&self, o: &ast::WildcardAdditionalOptions, span: Span) -> Result<()> {

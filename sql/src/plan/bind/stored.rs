@@ -157,6 +157,7 @@ pub fn store_query(cx: &PlanContext<'_>, parsed: &Parsed) -> Result<StoredQuery>
     crate::front::with_stack(parsed.depth, || {
         let mut params = Vec::new();
         let mut binder = Binder::new(cx, &parsed.source, &mut params);
+        binder.stars = Some(Vec::new());
         let bound = binder.statement(tree)?;
         let mut columns: Vec<(String, DataType, i32)> = Vec::new();
         for (id, name) in &bound.output {
@@ -167,6 +168,8 @@ pub fn store_query(cx: &PlanContext<'_>, parsed: &Parsed) -> Result<StoredQuery>
             columns.push((name.clone(), info.ty, info.typmod));
         }
         let mut copy: ast::Statement = (**tree).clone();
+        // `*` means the columns there are now, not those added later.
+        let _ = sqlparser::ast::VisitMut::visit(&mut copy, &mut Stars(binder.stars.take().unwrap_or_default()));
         qualify(cx, &mut copy)?;
         let mut depends_on = std::mem::take(&mut binder.relations);
         depends_on.sort_unstable();
@@ -216,6 +219,38 @@ fn quoted(name: &str) -> Ident {
     if crate::front::quote_identifier(name) == name { Ident::new(name) } else { Ident::with_quote('"', name) }
 }
 
+struct Stars(Vec<super::Star>);
+
+impl ast::VisitorMut for Stars {
+    type Break = ();
+    fn pre_visit_select(&mut self, select: &mut ast::Select) -> std::ops::ControlFlow<()> {
+        let mut out = Vec::with_capacity(select.projection.len());
+        for item in std::mem::take(&mut select.projection) {
+            let options = match &item {
+                ast::SelectItem::Wildcard(options) | ast::SelectItem::QualifiedWildcard(_, options) => options,
+                _ => {
+                    out.push(item);
+                    continue;
+                }
+            };
+            let at = options.wildcard_token.0.span.start;
+            match self.0.iter().find(|s| s.0 == at) {
+                Some((_, columns)) => out.extend(columns.iter().map(|(table, column)| {
+                    let parts: Vec<Ident> = table.iter().map(|t| quoted(t)).chain([quoted(column)]).collect();
+                    ast::SelectItem::UnnamedExpr(if parts.len() == 1 {
+                        ast::Expr::Identifier(quoted(column))
+                    } else {
+                        ast::Expr::CompoundIdentifier(parts)
+                    })
+                })),
+                None => out.push(item),
+            }
+        }
+        select.projection = out;
+        std::ops::ControlFlow::Continue(())
+    }
+}
+
 struct CteNames<'a>(&'a mut Vec<String>);
 
 impl ast::Visitor for CteNames<'_> {
@@ -253,3 +288,108 @@ pub fn find_relation(cx: &PlanContext<'_>, name: &ObjectName) -> Result<Option<A
 
 /// `NO_TYPMOD`, for callers that have no modifier.
 pub const ANY_TYPMOD: i32 = NO_TYPMOD;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::snapshot::CatalogSnapshot;
+    use crate::functions::SessionView;
+
+    fn with_context<T>(work: impl FnOnce(&PlanContext<'_>) -> T) -> T {
+        let mut catalog = CatalogSnapshot::default();
+        let schema = SchemaDescriptor { id: 2200, database: 5, name: "public".into(), owner: 10, comment: None };
+        catalog.schemas.insert(2200, Arc::new(schema));
+        let column = |id: u32, name: &str, ty| ColumnDescriptor {
+            id,
+            name: name.into(),
+            ty,
+            typmod: -1,
+            not_null: false,
+            default: None,
+            identity: None,
+            generated: None,
+            owned_sequence: None,
+            missing_value: None,
+            hidden: false,
+            comment: None,
+        };
+        let primary = IndexDescriptor {
+            id: 1,
+            oid: 101,
+            name: "T_pkey".into(),
+            unique: true,
+            keys: vec![IndexKey { column: 1, descending: false, nulls_first: false }],
+            include: Vec::new(),
+            predicate: None,
+            state: IndexState::Public,
+            constraint: None,
+        };
+        let table = TableDescriptor {
+            columns: vec![column(1, "a", DataType::INT4), column(2, "B c", DataType::TEXT)],
+            next_column: 3,
+            primary,
+            indexes: Vec::new(),
+            next_index: 2,
+            checks: Vec::new(),
+            foreign_keys: Vec::new(),
+            referenced_by: Vec::new(),
+            storage_id: 100,
+        };
+        let kind = RelationKind::Table(table);
+        let relation =
+            RelationDescriptor { id: 100, database: 5, schema: 2200, name: "T".into(), owner: 10, version: 1, comment: None, kind };
+        catalog.by_name.insert((2200, "T".into()), 100);
+        catalog.relations.insert(100, Arc::new(relation));
+        let session = SessionView {
+            user: "root".into(),
+            session_user: "root".into(),
+            database: "defaultdb".into(),
+            search_path: vec!["public".into()],
+            timezone: "UTC".into(),
+            datestyle: "ISO, MDY".into(),
+            intervalstyle: "postgres".into(),
+            extra_float_digits: 1,
+            bytea_escape: false,
+            backend_pid: 1,
+            settings: Default::default(),
+        };
+        let system = crate::plan::no_system_tables;
+        work(&PlanContext { catalog: &catalog, database: 5, session: &session, lookup: None, now: None, system })
+    }
+
+    #[test]
+    fn stored_queries_are_qualified_and_stars_expanded() {
+        with_context(|cx| {
+            let store = |sql: &str| {
+                let parsed = crate::front::parse_one(sql).unwrap().unwrap();
+                let stored = store_query(cx, &parsed).unwrap();
+                // What was stored means the same when it is read again.
+                let again = crate::front::parse_one(&stored.text).unwrap().unwrap();
+                assert_eq!(store_query(cx, &again).unwrap().columns, stored.columns);
+                (stored.text, stored.depends_on)
+            };
+            assert_eq!(store("select * from \"T\"").0, "SELECT \"T\".a, \"T\".\"B c\" FROM public.\"T\"");
+            assert_eq!(store("select x.* from \"T\" x where exists (select * from \"T\")").0.matches("public.\"T\"").count(), 2);
+            let (text, depends_on) = store("with \"T\" as (select 1 as one) select * from \"T\"");
+            assert_eq!(text, "WITH \"T\" AS (SELECT 1 AS one) SELECT \"T\".one FROM \"T\"");
+            assert!(depends_on.is_empty());
+        });
+    }
+
+    #[test]
+    fn scalars() {
+        with_context(|cx| {
+            let columns: &[Named<'_>] = &[("a", DataType::INT4, -1), ("b", DataType::TEXT, -1)];
+            let code = |text, purpose, expected| bind_text(cx, text, columns, purpose, expected).map(|e| e.ty()).map_err(|e| e.code.0);
+            assert_eq!(code("a > 1", Purpose::Check, None), Ok(DataType::BOOL));
+            assert_eq!(code("a + 1", Purpose::Check, None), Err("42804"));
+            assert_eq!(code("'5'", Purpose::Default, Some(("x", DataType::INT8, -1))), Ok(DataType::INT8));
+            assert_eq!(code("true", Purpose::Default, Some(("x", DataType::INT8, -1))), Err("42804"));
+            assert_eq!(code("random() > a", Purpose::Predicate, None), Err("42P17"));
+            assert_eq!(code("(select 1)", Purpose::Default, None), Err("0A000"));
+            assert_eq!(code("count(*)", Purpose::Check, None), Err("42803"));
+            let bound = bind_text(cx, "b", columns, Purpose::Other, None).unwrap();
+            assert!(matches!(bound, Expr::Column { ordinal: 1, .. }));
+        });
+    }
+}

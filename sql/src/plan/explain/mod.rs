@@ -73,15 +73,14 @@ fn costs(plan: &Plan, options: &ExplainOptions, figures: FigureSource<'_>) -> St
     if options.analyze
         && let Some(f) = figures(plan)
     {
-        if f.loops == 0 {
+        let Some(rows) = f.rows.checked_div(f.loops) else {
             out.push_str(" (never executed)");
+            return out;
+        };
+        if options.timing {
+            out.push_str(&format!(" (actual time={:.3}..{:.3} rows={rows} loops={})", f.first_ms, f.total_ms, f.loops));
         } else {
-            let rows = f.rows / f.loops;
-            if options.timing {
-                out.push_str(&format!(" (actual time={:.3}..{:.3} rows={rows} loops={})", f.first_ms, f.total_ms, f.loops));
-            } else {
-                out.push_str(&format!(" (actual rows={rows} loops={})", f.loops));
-            }
+            out.push_str(&format!(" (actual rows={rows} loops={})", f.loops));
         }
     }
     out

@@ -75,10 +75,6 @@ pub(super) struct Path {
     pub ordered: bool,
     /// The order in which rows come by the index's own keys.
     pub order: Vec<OrderCol>,
-    /// At most one row for each value of the bounds.
-    pub unique: bool,
-    /// How many key columns the bounds fix or limit.
-    pub matched: usize,
 }
 
 /// What a table is read for.
@@ -346,7 +342,6 @@ fn path(request: &Request<'_>, table: &TableDescriptor, index: &IndexDescriptor,
     let mut touched: Vec<usize> = answered.to_vec();
     let mut share = 1.0;
     let mut lists = 1.0;
-    let mut matched = 0;
     for key in &index.keys {
         let on = |s: &&Sarg| s.column == key.column;
         if let Some(s) = sargs.iter().filter(on).find(|s| matches!(s.test, Test::Equal(_) | Test::Null)) {
@@ -363,7 +358,6 @@ fn path(request: &Request<'_>, table: &TableDescriptor, index: &IndexDescriptor,
             if s.exact {
                 used.push(s.pred);
             }
-            matched += 1;
             continue;
         }
         if let Some(s) = sargs.iter().filter(on).find(|s| matches!(s.test, Test::In(_)))
@@ -377,7 +371,6 @@ fn path(request: &Request<'_>, table: &TableDescriptor, index: &IndexDescriptor,
             if s.exact {
                 used.push(s.pred);
             }
-            matched += 1;
             break;
         }
         let mut bounded = false;
@@ -396,7 +389,6 @@ fn path(request: &Request<'_>, table: &TableDescriptor, index: &IndexDescriptor,
         }
         if bounded {
             share *= if range.lower.is_some() && range.upper.is_some() { 0.05 } else { 0.333 };
-            matched += 1;
         }
         break;
     }
@@ -419,6 +411,7 @@ fn path(request: &Request<'_>, table: &TableDescriptor, index: &IndexDescriptor,
     let primary = index.id == table.primary.id;
     let covering = primary || (!request.whole_row && covers(request, table, index));
     let (satisfied, reverse) = order(request, table, index, &range);
+    let reverse = reverse && satisfied;
     let ordered = satisfied && !request.want.is_empty();
     let mut read = scanned;
     if let Some(limit) = request.limit
@@ -459,11 +452,9 @@ fn path(request: &Request<'_>, table: &TableDescriptor, index: &IndexDescriptor,
         rows: passing,
         cost: total,
         covering,
-        reverse: reverse && satisfied,
+        reverse,
         ordered,
         order: own_order,
-        unique,
-        matched,
     }
 }
 

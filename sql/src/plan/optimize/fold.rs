@@ -74,9 +74,9 @@ fn immutable_cast(from: DataType, to: DataType) -> bool {
     }
     let datetime = |t: T| matches!(t, T::TIMESTAMP | T::TIMESTAMPTZ | T::DATE | T::TIME | T::TIMETZ | T::INTERVAL);
     // I/O conversions of dates and times go through DateStyle and IntervalStyle.
-    !((datetime(from) && to.is_string()) || (from.is_string() && datetime(to)))
-        && (from.element().is_none() || !from.element().is_some_and(datetime))
-        && !to.element().is_some_and(datetime)
+    let by_settings = datetime(from) && to.is_string() || from.is_string() && datetime(to);
+    let in_arrays = from.element().is_some_and(datetime) || to.element().is_some_and(datetime);
+    !by_settings && !in_arrays
 }
 
 /// Folds in place.

@@ -87,7 +87,7 @@ impl Lowerer<'_> {
             .enumerate()
             .filter(|(_, p)| {
                 let cols = group(p);
-                cols.iter().all(|c| have.contains(c) || new.contains(c)) && !(cols.is_subset(have) && !have.is_empty())
+                (have.is_empty() || !cols.is_subset(have)) && cols.iter().all(|c| have.contains(c) || new.contains(c))
             })
             .map(|(n, _)| n)
             .collect()

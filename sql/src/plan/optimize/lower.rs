@@ -8,7 +8,6 @@ use std::sync::Arc;
 use super::access::{self, OrderCol, Path, Range, Request};
 use super::cost;
 use super::pushdown::Rewriter;
-use crate::catalog::descriptor::RelationDescriptor;
 use crate::error::{Result, SqlError};
 use crate::plan::PlanContext;
 use crate::plan::expr::{Expr, SubqueryKind};
@@ -567,11 +566,6 @@ impl<'a> Lowerer<'a> {
         let (rows, cost) = (phys.plan.rows, phys.plan.cost + phys.plan.rows * cost::ROW * calls.len() as f64);
         let node = Node::Window { input: Box::new(phys.plan), partition, order: order_keys, calls: lowered };
         Ok(Phys { plan: self.plan(node, &layout, rows, cost), layout, order: phys.order })
-    }
-
-    /// The table descriptor of a relation, if it is a table.
-    pub fn is_table(relation: &Arc<RelationDescriptor>) -> bool {
-        relation.table().is_some()
     }
 }
 

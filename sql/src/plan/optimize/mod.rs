@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   fold        constants
-//!   pushdown    semi joins from subqueries, conditions moved down, CTEs inlined
+//!   inline      CTEs put where they are read
+//!   pushdown    semi joins from subqueries, conditions moved down
 //!   access      which index of a table, and which stretch of it
 //!   join        join order and method
 //!   lower       nodes one by one: columns pruned, numbers turned into ordinals, sorts left out where an index gives the order
@@ -14,6 +15,7 @@ mod access;
 mod cost;
 pub mod fold;
 mod group;
+mod inline;
 mod join;
 mod lower;
 mod modify;
