@@ -36,8 +36,8 @@ pub async fn serve(io: &mut ClientIo, session: &mut Session, mut drain: watch::R
     }
     let mut skipping = false;
     loop {
-        let message = match next_message(io, session, &mut drain).await {
-            Ok(Next::Message(tag, body)) => decode(tag, body),
+        let (tag, message) = match next_message(io, session, &mut drain).await {
+            Ok(Next::Message(tag, body)) => (tag, decode(tag, body)),
             Ok(Next::End(end)) => return end,
             Err(error) => return fatal(io, &error).await,
         };
@@ -53,6 +53,8 @@ pub async fn serve(io: &mut ClientIo, session: &mut Session, mut drain: watch::R
                 let outcome = session.sync(&mut WireSink::new(io, true)).await;
                 finish(io, session, outcome).await
             }
+            // PostgreSQL: "unexpected password message", and out.
+            Ok(Frontend::Password(_)) => Err(super::frontend::violation("invalid frontend message type 112")),
             Ok(_) if skipping => Ok(()),
             Ok(Frontend::Flush) => io.flush().await,
             Ok(message) => match extended(io, session, message).await {
@@ -63,22 +65,27 @@ pub async fn serve(io: &mut ClientIo, session: &mut Session, mut drain: watch::R
                     report(io, &error)
                 }
             },
-            // The frame was cut correctly, so the stream is still in step: an error like any other, until Sync.
-            Err(error) => {
-                skipping = tag_is_extended(&error);
-                let result = report(io, &error);
-                if !skipping { finish_ready(io, session).await } else { result }
-            }
+            // The frame was cut correctly, so the stream is still in step: an error like any other.
+            Err(error) => match tag {
+                b'Q' | b'F' | b'S' => {
+                    skipping = false;
+                    session.extended_failed().await;
+                    finish(io, session, Err(error)).await
+                }
+                b'P' | b'B' | b'D' | b'E' | b'C' | b'H' => {
+                    skipping = true;
+                    session.extended_failed().await;
+                    report(io, &error)
+                }
+                b'd' | b'c' | b'f' => Ok(()),
+                // PostgreSQL gives a client up that sends what no client sends.
+                _ => Err(SqlError { code: SqlState::PROTOCOL_VIOLATION, ..error }),
+            },
         };
         if let Err(error) = outcome {
             return if error.code == SqlState::CONNECTION_FAILURE { End::Client } else { fatal(io, &error).await };
         }
     }
-}
-
-/// After a body that does not decode the client is told, and everything up to its next Sync is skipped.
-fn tag_is_extended(error: &SqlError) -> bool {
-    error.code != SqlState::CHARACTER_NOT_IN_REPERTOIRE
 }
 
 enum Next {
@@ -145,7 +152,8 @@ async fn extended(io: &mut ClientIo, session: &mut Session, message: Frontend) -
         Frontend::Execute { portal, max_rows } => {
             // With Sync already here the statement is the whole transaction: it commits, and may be retried, before its answer is final.
             let last = io.sync_is_next();
-            let mut sink = WireSink::new(io, true);
+            let bound = session.describe_portal(&portal)?;
+            let mut sink = WireSink::bound(io, bound);
             if session.execute(&portal, max_rows, last, &mut sink).await? == Executed::Suspended {
                 backend::bare(&mut io.output, backend::PORTAL_SUSPENDED);
             }

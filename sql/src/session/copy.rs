@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use sqlparser::ast;
 
 use super::Session;
 use super::api::ResultSink;
+use super::copy_binary::{self, BinaryReader, BinaryRecord};
 use super::copy_format::{Reader, Record, Style};
 use super::run::Commit;
 use crate::catalog::descriptor::{ColumnDescriptor, RelationDescriptor};
@@ -16,10 +18,7 @@ use crate::exec::subquery::eval_suspending;
 use crate::exec::{MemoryBudget, SpillArea};
 use crate::front::{Copy, CopyEnd, CopySource};
 use crate::plan::expr::Expr;
-use crate::types::{Datum, Io, parse_text, write_text};
-
-/// CopyData messages are about this long.
-const COPY_OUT_BYTES: usize = 64 * 1024;
+use crate::types::{Datum, Io, parse_binary, parse_text, write_text};
 
 impl Session {
     pub(super) async fn copy(&mut self, copy: &Copy, commit: Commit, sink: &mut dyn ResultSink) -> Result<()> {
@@ -60,14 +59,18 @@ impl Session {
         let Some(fields) = planned.fields.clone() else {
             return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "COPY query must have a RETURNING clause"));
         };
-        sink.copy_out(false, fields.len()).await?;
+        sink.copy_out(style.binary, fields.len()).await?;
         self.transaction().kv.begin_statement();
         let mut running = self.running(&planned.prepared.plan, false);
         let params: Arc<[Datum]> = Arc::from([]);
+        // One CopyData message for each row, as PostgreSQL sends them: clients rely on it. The binary header goes with the first.
         let mut out = vec![];
-        if style.header {
+        if style.binary {
+            out.extend_from_slice(copy_binary::HEADER);
+        } else if style.header {
             let names: Vec<Option<&str>> = fields.iter().map(|f| Some(f.name.as_str())).collect();
             style.write(&names, &mut out);
+            sink.copy_data(std::mem::take(&mut out).into()).await?;
         }
         let mut rows = 0;
         while let Some(batch) = self.next_batch(&mut running, params.clone(), Commit::Later).await? {
@@ -80,6 +83,12 @@ impl Session {
             let io = Io { session: &self.env.view, now: None, catalog: Some(&*lookup) };
             let mut texts = vec![String::new(); fields.len()];
             for row in batch.rows() {
+                if style.binary {
+                    copy_binary::write_row(row, fields.iter().map(|f| f.ty), &mut out);
+                    sink.copy_data(Bytes::copy_from_slice(&out)).await?;
+                    out.clear();
+                    continue;
+                }
                 for ((text, datum), field) in texts.iter_mut().zip(row).zip(fields.iter()) {
                     text.clear();
                     write_text(datum, field.ty, io, text);
@@ -87,12 +96,12 @@ impl Session {
                 let values: Vec<Option<&str>> =
                     texts.iter().zip(row).map(|(t, d)| (!matches!(d, Datum::Null)).then_some(t.as_str())).collect();
                 style.write(&values, &mut out);
-            }
-            if out.len() >= COPY_OUT_BYTES {
-                sink.copy_data(std::mem::take(&mut out).into()).await?;
+                sink.copy_data(Bytes::copy_from_slice(&out)).await?;
+                out.clear();
             }
         }
-        if !out.is_empty() {
+        if style.binary {
+            out.extend_from_slice(&copy_binary::TRAILER);
             sink.copy_data(out.into()).await?;
         }
         sink.copy_done().await?;
@@ -105,7 +114,7 @@ impl Session {
             return Err(SqlError::new(SqlState::READ_ONLY_SQL_TRANSACTION, "cannot execute COPY FROM in a read-only transaction"));
         }
         let target = Target::new(&relation, columns)?;
-        sink.copy_in(false, target.given.len()).await?;
+        sink.copy_in(style.binary, target.given.len()).await?;
         self.transaction().kv.begin_statement();
         let expressions = {
             let catalog = self.catalog().await?;
@@ -118,7 +127,7 @@ impl Session {
             defaults.push(if given { None } else { Some(expressions.column_default(&relation, column.id)?) });
         }
         let mut writer = CopyWriter::new(&relation, checks)?;
-        let mut reader = Reader::new(style.clone());
+        let mut reader = if style.binary { Input::Binary(BinaryReader::default()) } else { Input::Text(Reader::new(style.clone())) };
         let mut header = style.header;
         loop {
             let chunk = sink.copy_next().await?;
@@ -130,16 +139,21 @@ impl Session {
             let spill = SpillArea::new(self.db.spill_dir.clone(), DEFAULT_SPILL_BYTES);
             let view = self.env.view.clone();
             let mut cx = self.exec_context(Arc::from([]), Commit::Later, memory, spill).await?;
-            while let Some(record) = reader.next(last)? {
+            while let Some((record, line)) = reader.next(last)? {
                 if std::mem::take(&mut header) {
-                    if style.header_match {
-                        target.check_header(&record)?;
+                    if style.header_match
+                        && let InputRecord::Text(names) = &record
+                    {
+                        target.check_header(names)?;
                     }
                     continue;
                 }
                 let lookup = cx.lookup.clone();
                 let io = Io { session: &view, now: Some(cx.transaction_micros), catalog: Some(&*lookup) };
-                let mut row = target.row(record, io, reader.line)?;
+                let mut row = match record {
+                    InputRecord::Text(record) => target.row(record, io, line)?,
+                    InputRecord::Binary(record) => target.binary_row(record, line)?,
+                };
                 for (at, default) in defaults.iter().enumerate() {
                     if let Some(default) = default {
                         row[at] = default_value(default, &mut cx).await?;
@@ -158,6 +172,34 @@ async fn default_value(default: &Expr, cx: &mut crate::exec::ExecContext<'_>) ->
     match default {
         Expr::Const { value, .. } => Ok(value.clone()),
         other => eval_suspending(other, &[], cx).await,
+    }
+}
+
+/// What COPY FROM reads.
+enum Input {
+    Text(Reader),
+    Binary(BinaryReader),
+}
+
+enum InputRecord {
+    Text(Record),
+    Binary(BinaryRecord),
+}
+
+impl Input {
+    fn feed(&mut self, chunk: &[u8]) -> Result<()> {
+        match self {
+            Input::Text(reader) => reader.feed(chunk),
+            Input::Binary(reader) => reader.feed(chunk),
+        }
+    }
+
+    /// The next record and its number.
+    fn next(&mut self, last: bool) -> Result<Option<(InputRecord, u64)>> {
+        Ok(match self {
+            Input::Text(reader) => reader.next(last)?.map(|r| (InputRecord::Text(r), reader.line)),
+            Input::Binary(reader) => reader.next(last)?.map(|r| (InputRecord::Binary(r), reader.line)),
+        })
     }
 }
 
@@ -208,12 +250,37 @@ impl<'r> Target<'r> {
         Ok(())
     }
 
-    fn row(&self, record: Record, io: Io<'_>, line: u64) -> Result<Vec<Datum>> {
-        let context = |mut error: SqlError, column: Option<&str>| {
-            let place = column.map(|c| format!(", column {c}")).unwrap_or_default();
-            error.more.get_or_insert_default().context = Some(format!("COPY {}, line {line}{place}", self.relation.name));
-            error
+    /// Says where in the input an error was.
+    fn context(&self, mut error: SqlError, line: u64, column: Option<&str>, value: Option<&str>) -> SqlError {
+        let place = match (column, value) {
+            (Some(column), Some(value)) => {
+                let short: String = value.chars().take(100).collect();
+                format!(", column {column}: \"{short}{}\"", if short.len() < value.len() { "..." } else { "" })
+            }
+            (Some(column), None) => format!(", column {column}"),
+            (None, _) => String::new(),
         };
+        error.more.get_or_insert_default().context = Some(format!("COPY {}, line {line}{place}", self.relation.name));
+        error
+    }
+
+    fn binary_row(&self, record: BinaryRecord, line: u64) -> Result<Vec<Datum>> {
+        if record.len() != self.given.len() {
+            let message = format!("row field count is {}, expected {}", record.len(), self.given.len());
+            return Err(self.context(SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, message), line, None, None));
+        }
+        let mut row = vec![Datum::Null; self.columns.len()];
+        for (at, field) in self.given.iter().zip(record) {
+            let column = &self.columns[*at];
+            if let Some(bytes) = field {
+                row[*at] = parse_binary(column.ty, column.typmod, &bytes).map_err(|e| self.context(e, line, Some(&column.name), None))?;
+            }
+        }
+        Ok(row)
+    }
+
+    fn row(&self, record: Record, io: Io<'_>, line: u64) -> Result<Vec<Datum>> {
+        let context = |error: SqlError, column: Option<&str>| self.context(error, line, column, None);
         if record.len() > self.given.len() {
             return Err(context(SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, "extra data after last expected column"), None));
         }
@@ -225,7 +292,8 @@ impl<'r> Target<'r> {
         for (at, field) in self.given.iter().zip(record) {
             let column = &self.columns[*at];
             if let Some(text) = field {
-                row[*at] = parse_text(column.ty, column.typmod, &text, io).map_err(|e| context(e, Some(&column.name)))?;
+                row[*at] =
+                    parse_text(column.ty, column.typmod, &text, io).map_err(|e| self.context(e, line, Some(&column.name), Some(&text)))?;
             }
         }
         Ok(row)

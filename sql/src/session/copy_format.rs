@@ -11,6 +11,8 @@ const MAX_RECORD_BYTES: usize = 256 << 20;
 pub struct Style {
     /// CSV instead of text.
     pub csv: bool,
+    /// Binary (see [`super::copy_binary`]): the other options do not apply.
+    pub binary: bool,
     delimiter: u8,
     null: String,
     /// A header line is read or written.
@@ -34,10 +36,20 @@ impl Style {
     pub fn new(options: &CopyOptions) -> Result<Self> {
         let invalid = |message: &str| SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message);
         let csv = match options.format {
-            CopyFormat::Text => false,
+            CopyFormat::Text | CopyFormat::Binary => false,
             CopyFormat::Csv => true,
-            CopyFormat::Binary => return Err(SqlError::unsupported("COPY BINARY")),
         };
+        let binary = options.format == CopyFormat::Binary;
+        let syntax = |message: &str| SqlError::new(SqlState::SYNTAX_ERROR, message);
+        if binary && options.delimiter.is_some() {
+            return Err(syntax("cannot specify DELIMITER in BINARY mode"));
+        }
+        if binary && options.null.is_some() {
+            return Err(syntax("cannot specify NULL in BINARY mode"));
+        }
+        if binary && options.header {
+            return Err(invalid("cannot specify HEADER in BINARY mode"));
+        }
         if !csv && (options.quote.is_some() || options.escape.is_some()) {
             return Err(invalid("COPY quote and escape available only in CSV mode"));
         }
@@ -62,7 +74,7 @@ impl Style {
         if csv && delimiter == quote {
             return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "COPY delimiter and quote must be different"));
         }
-        Ok(Style { csv, delimiter, null, header: options.header, header_match: options.header_match, quote, escape })
+        Ok(Style { csv, binary, delimiter, null, header: options.header, header_match: options.header_match, quote, escape })
     }
 
     /// Appends one record. `None` is NULL.
@@ -163,9 +175,8 @@ impl Reader {
             self.ended = true;
             return Ok(None);
         }
-        let text = std::str::from_utf8(line).map_err(|_| {
-            SqlError::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, "invalid byte sequence for encoding \"UTF8\"")
-        })?;
+        let text = std::str::from_utf8(line)
+            .map_err(|_| SqlError::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, "invalid byte sequence for encoding \"UTF8\""))?;
         if self.style.csv { self.csv_fields(text).map(Some) } else { self.text_fields(text).map(Some) }
     }
 

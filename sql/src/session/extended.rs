@@ -8,6 +8,7 @@ use super::api::{Executed, Field, Format, ResultSink, StatementDescription};
 use super::plan_cache::Planned;
 use super::run::{Commit, Ran, Running, indeterminate, tag};
 use super::{Session, show};
+use crate::catalog::system::extras::PreparedStatement;
 use crate::error::{Result, SqlError, SqlState};
 use crate::front::{self, Parsed};
 use crate::types::{DataType, Datum, NO_TYPMOD};
@@ -62,15 +63,51 @@ impl Session {
             return Err(SqlError::new(SqlState::DUPLICATE_PREPARED_STATEMENT, message));
         }
         let statement = self.prepare_statement(sql, types).await?;
-        self.keep_statement(name, statement)
+        self.keep_statement(name, statement, false)
     }
 
-    pub(super) fn keep_statement(&mut self, name: &str, statement: Statement) -> Result<()> {
+    /// Keeps a prepared statement. `from_sql`: PREPARE rather than the protocol asked for it.
+    pub(super) fn keep_statement(&mut self, name: &str, statement: Statement, from_sql: bool) -> Result<()> {
         if self.statements.len() >= MAX_NAMED {
             return Err(SqlError::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, format!("more than {MAX_NAMED} prepared statements")));
         }
+        if !name.is_empty() {
+            self.show_prepared(name, &statement, from_sql);
+        }
         self.statements.insert(name.to_owned(), Arc::new(statement));
         Ok(())
+    }
+
+    /// Lists a statement in `pg_prepared_statements`.
+    fn show_prepared(&self, name: &str, statement: &Statement, from_sql: bool) {
+        let shown = PreparedStatement {
+            name: name.to_owned(),
+            statement: statement.parsed.as_ref().map(|p| p.text().to_owned()).unwrap_or_default(),
+            prepared: Some(self.env.now_micros(&self.db)),
+            parameters: statement.planned.lock().as_ref().map(|p| p.parameters.clone()).unwrap_or_default(),
+            from_sql,
+        };
+        if let Some(entry) = self.db.sessions.lock().get_mut(&self.pid) {
+            entry.prepared.insert(name.to_owned(), shown);
+        }
+    }
+
+    /// Forgets one prepared statement, or all.
+    pub(super) fn forget_statements(&mut self, name: Option<&str>) {
+        let mut sessions = self.db.sessions.lock();
+        let shown = sessions.get_mut(&self.pid).map(|entry| &mut entry.prepared);
+        match name {
+            Some(name) => {
+                self.statements.remove(name);
+                shown.map(|s| s.remove(name));
+            }
+            None => {
+                self.statements.clear();
+                if let Some(shown) = shown {
+                    shown.clear();
+                }
+            }
+        }
     }
 
     async fn prepare_statement(&mut self, sql: &str, types: &[u32]) -> Result<Statement> {
@@ -107,13 +144,22 @@ impl Session {
             return Ok(planned);
         }
         let planned = self.plan(parsed, &statement.declared, true).await?;
-        *statement.planned.lock() = Some(planned.clone());
+        let mut last = statement.planned.lock();
+        // The client was told the columns at Describe and reads rows by them.
+        if last.as_ref().is_some_and(|before| before.fields != planned.fields && !same_columns(before, &planned)) {
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "cached plan must not change result type"));
+        }
+        *last = Some(planned.clone());
         Ok(planned)
     }
 
     pub(super) fn statement_named(&self, name: &str) -> Result<Arc<Statement>> {
         self.statements.get(name).cloned().ok_or_else(|| {
-            let shown = if name.is_empty() { "unnamed prepared statement does not exist".into() } else { format!("prepared statement \"{name}\" does not exist") };
+            let shown = if name.is_empty() {
+                "unnamed prepared statement does not exist".into()
+            } else {
+                format!("prepared statement \"{name}\" does not exist")
+            };
             SqlError::new(SqlState::INVALID_SQL_STATEMENT_NAME, shown)
         })
     }
@@ -123,12 +169,32 @@ impl Session {
         let statement = self.statement_named(name)?;
         let Some(parsed) = &statement.parsed else { return Ok(StatementDescription { parameters: vec![], fields: None }) };
         if !plannable(parsed) {
-            let parameters = statement.declared.iter().enumerate().map(|(n, t)| t.ok_or_else(|| indeterminate(n))).collect::<Result<_>>()?;
-            return Ok(StatementDescription { parameters, fields: show::fields(self, parsed) });
+            let parameters =
+                statement.declared.iter().enumerate().map(|(n, t)| t.ok_or_else(|| indeterminate(n))).collect::<Result<_>>()?;
+            return Ok(StatementDescription { parameters, fields: self.fields_without_plan(parsed).await? });
         }
         self.check_usable()?;
         let planned = self.planned(&statement).await?;
         Ok(StatementDescription { parameters: planned.parameters.clone(), fields: planned.fields.clone() })
+    }
+
+    /// The result columns of a statement that does not run from its own plan.
+    async fn fields_without_plan(&mut self, parsed: &Parsed) -> Result<Option<Arc<[Field]>>> {
+        match &parsed.statement {
+            front::Statement::Query { .. } => {
+                self.check_usable()?;
+                Ok(self.plan(parsed, &[], false).await?.fields.clone())
+            }
+            front::Statement::Execute { name, .. } => {
+                self.check_usable()?;
+                let statement = self.statement_named(name)?;
+                match &statement.parsed {
+                    Some(inner) if plannable(inner) => Ok(self.planned(&statement).await?.fields.clone()),
+                    _ => Ok(None),
+                }
+            }
+            _ => Ok(show::fields(self, parsed)),
+        }
     }
 
     /// Bind.
@@ -140,7 +206,8 @@ impl Session {
         values: &[Option<Bytes>],
         result_formats: &[i16],
     ) -> Result<()> {
-        let statement = self.statement_named(statement)?;
+        let name = statement;
+        let statement = self.statement_named(name)?;
         if !portal.is_empty() && self.portals.contains_key(portal) {
             return Err(SqlError::new(SqlState::DUPLICATE_CURSOR, format!("cursor \"{portal}\" already exists")));
         }
@@ -164,17 +231,14 @@ impl Session {
                 planned.parameters.clone()
             }
             Some(parsed) => {
-                bound.fields = show::fields(self, parsed);
+                bound.fields = self.fields_without_plan(parsed).await?;
                 vec![]
             }
             None => vec![],
         };
         if expected.len() != values.len() {
-            let message = format!(
-                "bind message supplies {} parameters, but prepared statement \"\" requires {}",
-                values.len(),
-                expected.len()
-            );
+            let message =
+                format!("bind message supplies {} parameters, but prepared statement \"{name}\" requires {}", values.len(), expected.len());
             return Err(SqlError::new(SqlState::PROTOCOL_VIOLATION, message));
         }
         bound.params = self.parameters(&expected, formats, values)?;
@@ -195,9 +259,8 @@ impl Session {
             let Some(bytes) = value else { return Ok(Datum::Null) };
             match format(n) {
                 0 => {
-                    let text = std::str::from_utf8(bytes).map_err(|_| {
-                        SqlError::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, "invalid byte sequence for encoding \"UTF8\"")
-                    })?;
+                    let text = std::str::from_utf8(bytes)
+                        .map_err(|_| SqlError::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, "invalid byte sequence for encoding \"UTF8\""))?;
                     if text.contains('\0') {
                         let message = "invalid byte sequence for encoding \"UTF8\": 0x00";
                         return Err(SqlError::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, message));
@@ -217,9 +280,7 @@ impl Session {
     }
 
     fn portal_named(&self, name: &str) -> Result<&Portal> {
-        self.portals
-            .get(name)
-            .ok_or_else(|| SqlError::new(SqlState::INVALID_CURSOR_NAME, format!("portal \"{name}\" does not exist")))
+        self.portals.get(name).ok_or_else(|| SqlError::new(SqlState::INVALID_CURSOR_NAME, format!("portal \"{name}\" does not exist")))
     }
 
     /// Execute. `max_rows` 0: all. `last`: Sync follows directly, so the statement is the whole implicit transaction.
@@ -305,7 +366,7 @@ impl Session {
 
     /// Close of a statement; no error if there is none.
     pub fn close_statement(&mut self, name: &str) {
-        self.statements.remove(name);
+        self.forget_statements(Some(name));
     }
 
     /// Close of a portal; no error if there is none.
@@ -332,6 +393,11 @@ impl Session {
 /// Whether the statement runs from a plan.
 pub(super) fn plannable(parsed: &Parsed) -> bool {
     matches!(parsed.statement, front::Statement::Query { as_of: None, .. } | front::Statement::Dml(_))
+}
+
+fn same_columns(a: &Planned, b: &Planned) -> bool {
+    let columns = |p: &Planned| p.fields.as_ref().map(|f| f.iter().map(|f| (f.name.clone(), f.ty, f.typmod)).collect::<Vec<_>>());
+    columns(a) == columns(b)
 }
 
 fn with_formats(fields: &Arc<[Field]>, formats: &[i16]) -> Result<Arc<[Field]>> {

@@ -18,6 +18,7 @@
 mod analyze;
 pub mod api;
 mod copy;
+mod copy_binary;
 mod copy_format;
 mod cursor;
 mod database;

@@ -62,7 +62,7 @@ pub const SETTINGS: &[Setting] = &[
     s("backslash_quote", "safe_encoding", Kind::Only(&["safe_encoding"]), "Whether \\' is allowed in string literals."),
     s("bytea_output", "hex", Kind::Enum(&["hex", "escape"]), "Sets the output format for bytea."),
     s("check_function_bodies", "on", Kind::Bool, "Check routine bodies during CREATE FUNCTION and CREATE PROCEDURE."),
-    r("client_encoding", "UTF8", Kind::Only(&["utf8", "utf-8", "unicode"]), "Sets the client's character set encoding."),
+    r("client_encoding", "UTF8", Kind::Only(&["utf8", "unicode"]), "Sets the client's character set encoding."),
     s(
         "client_min_messages",
         "notice",
@@ -111,7 +111,12 @@ pub const SETTINGS: &[Setting] = &[
     r("standard_conforming_strings", "on", Kind::Only(&["on"]), "Causes '...' strings to treat backslashes literally."),
     s("statement_timeout", "0", Kind::Millis, "Sets the maximum allowed duration of any statement."),
     s("synchronize_seqscans", "on", Kind::Bool, "Enable synchronized sequential scans."),
-    s("synchronous_commit", "on", Kind::Only(&["on", "remote_apply", "remote_write", "local"]), "Sets the current transaction's synchronization level."),
+    s(
+        "synchronous_commit",
+        "on",
+        Kind::Only(&["on", "remote_apply", "remote_write", "local"]),
+        "Sets the current transaction's synchronization level.",
+    ),
     r("TimeZone", "UTC", Kind::Text, "Sets the time zone for displaying and interpreting time stamps."),
     s("transaction_deferrable", "off", Kind::Bool, "Whether to defer a read-only serializable transaction."),
     s("transaction_isolation", "serializable", ISOLATION, "Sets the current transaction's isolation level."),
@@ -185,7 +190,11 @@ impl Settings {
     /// Back to the session's start.
     pub fn reset(&mut self, name: &str) -> Result<(String, bool)> {
         let Some(def) = definition(name) else {
-            return if self.values.remove(name).is_some() || name.contains('.') { Ok((name.to_owned(), false)) } else { Err(unknown(name)) };
+            return if self.values.remove(name).is_some() || name.contains('.') {
+                Ok((name.to_owned(), false))
+            } else {
+                Err(unknown(name))
+            };
         };
         if matches!(def.kind, Kind::ReadOnly) {
             return Err(read_only(def));
@@ -287,8 +296,14 @@ fn normalise(def: &Setting, value: &str) -> Result<String> {
             Err(invalid(def, value).hint(format!("Available values: {}.", words.join(", "))))
         }
         Kind::Only(values) => {
-            if values.contains(&value.to_ascii_lowercase().as_str()) {
-                return Ok(if def.name == "client_encoding" { "UTF8".into() } else { value.to_owned() });
+            if def.name == "client_encoding" {
+                // PostgreSQL looks at letters and digits only: drivers send utf-8, 'utf-8' with its quotes, UTF_8.
+                let name: String = value.chars().filter(char::is_ascii_alphanumeric).collect();
+                if values.contains(&name.to_ascii_lowercase().as_str()) {
+                    return Ok("UTF8".into());
+                }
+            } else if values.contains(&value.to_ascii_lowercase().as_str()) {
+                return Ok(value.to_owned());
             }
             Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, format!("{} = \"{value}\" is not supported", def.name)))
         }
@@ -365,7 +380,10 @@ fn kibibytes(value: &str) -> Option<i64> {
 
 fn show_kibibytes(kib: i64) -> String {
     let units = [(1 << 30, "TB"), (1 << 20, "GB"), (1 << 10, "MB")];
-    units.iter().find(|(size, _)| kib % size == 0 && kib > 0).map_or_else(|| format!("{kib}kB"), |(size, unit)| format!("{}{unit}", kib / size))
+    units
+        .iter()
+        .find(|(size, _)| kib % size == 0 && kib > 0)
+        .map_or_else(|| format!("{kib}kB"), |(size, unit)| format!("{}{unit}", kib / size))
 }
 
 #[cfg(test)]

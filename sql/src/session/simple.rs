@@ -132,7 +132,8 @@ impl Session {
             }
             Transaction::Set(modes) => {
                 if !self.txn.as_ref().is_some_and(|t| t.explicit) {
-                    let warning = SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "SET TRANSACTION can only be used in transaction blocks");
+                    let warning =
+                        SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "SET TRANSACTION can only be used in transaction blocks");
                     sink.notice("WARNING", &warning).await?;
                 }
                 self.set_transaction(modes).await?;
@@ -166,7 +167,7 @@ impl Session {
         }
         let declared = types.iter().map(|ty| self.type_of(ty).map(|(ty, _)| Some(ty))).collect::<Result<Vec<_>>>()?;
         let statement = self.statement_from(Some(inner.clone()), declared).await?;
-        self.keep_statement(name, statement)?;
+        self.keep_statement(name, statement, true)?;
         sink.complete("PREPARE").await
     }
 
@@ -198,12 +199,12 @@ impl Session {
     async fn deallocate(&mut self, name: Option<&str>, sink: &mut dyn ResultSink) -> Result<()> {
         match name {
             None => {
-                self.statements.clear();
+                self.forget_statements(None);
                 sink.complete("DEALLOCATE ALL").await
             }
             Some(name) => {
                 self.statement_named(name)?;
-                self.statements.remove(name);
+                self.forget_statements(Some(name));
                 sink.complete("DEALLOCATE").await
             }
         }

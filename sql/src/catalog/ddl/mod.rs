@@ -219,6 +219,8 @@ impl DdlRun<'_> {
     }
 
     fn notice(&mut self, code: SqlState, message: String) {
+        // PostgreSQL: what is skipped because it exists says so by its code, what is skipped because it does not exist says success.
+        let code = if message.ends_with("does not exist, skipping") { SqlState::SUCCESS } else { code };
         self.notices.push(("NOTICE", SqlError::new(code, message)));
     }
 }
