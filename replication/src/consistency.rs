@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::api::{AdminError, NodeId, ProposeError, RangeId, RangeReplica as _};
+use crate::api::{AdminError, NodeId, ProposeError, RangeId, RangeReplica as _, ReplicaRole};
 use crate::store::{Context, Diverging, ReplicaHandle};
 
 /// How long the replicas may take.
@@ -55,7 +55,9 @@ async fn gather(
     answers: &mut mpsc::UnboundedReceiver<(NodeId, u64, u64)>,
 ) -> Result<ChecksumReport, AdminError> {
     let index = handle.propose_checksum(request).await?;
-    let mut missing: Vec<NodeId> = handle.descriptor().replicas.iter().map(|r| r.node).collect();
+    // A learner may get this very entry inside a snapshot, and then cannot answer.
+    let voters = handle.descriptor();
+    let mut missing: Vec<NodeId> = voters.replicas.iter().filter(|r| r.role != ReplicaRole::Learner).map(|r| r.node).collect();
     let mut sums = Vec::new();
     let deadline = tokio::time::Instant::now() + DEADLINE;
     while !missing.is_empty() {

@@ -18,6 +18,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use meridian_clock::TaskGroup;
@@ -49,12 +50,36 @@ impl fmt::Debug for LogWriter {
 }
 
 /// Where the writer runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum LogWriterMode {
     /// On an OS thread, blocking on the disk.
     Thread,
     /// On a task; every sync takes this long in simulated time.
-    Task { sync_time: Duration },
+    Task { sync_time: SyncTime },
+}
+
+/// What a sync takes in simulated time.
+#[derive(Clone, Debug)]
+pub enum SyncTime {
+    /// Always the same.
+    Fixed(Duration),
+    /// So many microseconds, as read before each sync: a disk that can be made to stall.
+    Variable(Arc<AtomicU64>),
+}
+
+impl From<Duration> for SyncTime {
+    fn from(time: Duration) -> Self {
+        SyncTime::Fixed(time)
+    }
+}
+
+impl SyncTime {
+    fn now(&self) -> Duration {
+        match self {
+            SyncTime::Fixed(time) => *time,
+            SyncTime::Variable(micros) => Duration::from_micros(micros.load(Ordering::Relaxed)),
+        }
+    }
 }
 
 struct Shared {
@@ -114,8 +139,14 @@ impl Drop for GroupGuard {
 impl LogWriter {
     /// Starts the writer of `engine`. Must be called within a tokio runtime.
     pub fn start(engine: Arc<dyn Engine>, tasks: &TaskGroup, mode: LogWriterMode) -> Self {
-        let shared =
-            Arc::new(Shared { engine, mode, queue: Mutex::default(), work: Condvar::new(), room: Condvar::new(), notify: Notify::new() });
+        let shared = Arc::new(Shared {
+            engine,
+            mode: mode.clone(),
+            queue: Mutex::default(),
+            work: Condvar::new(),
+            room: Condvar::new(),
+            notify: Notify::new(),
+        });
         match mode {
             LogWriterMode::Thread => {
                 let on_thread = shared.clone();
@@ -131,7 +162,7 @@ impl LogWriter {
             }
             LogWriterMode::Task { sync_time } => {
                 let guard = GroupGuard(shared.clone());
-                tasks.spawn(async move { guard.0.run_as_task(sync_time).await });
+                tasks.spawn(async move { guard.0.run_as_task(&sync_time).await });
             }
         }
         LogWriter { _handle: Arc::new(Handle { shared: shared.clone() }), shared }
@@ -220,7 +251,7 @@ impl Shared {
         self.finish(group);
     }
 
-    async fn run_as_task(&self, sync_time: Duration) {
+    async fn run_as_task(&self, sync_time: &SyncTime) {
         let mut group = GroupInFlight { shared: self, group: Vec::new() };
         loop {
             let proceed = {
@@ -235,7 +266,7 @@ impl Shared {
                 None => self.notify.notified().await,
                 Some(false) => return,
                 Some(true) => {
-                    tokio::time::sleep(sync_time).await;
+                    tokio::time::sleep(sync_time.now()).await;
                     if let After::RetryWhenSpace = self.sync(&mut group.group) {
                         tokio::time::sleep(FULL_RETRY).await;
                     }
@@ -347,7 +378,7 @@ mod tests {
     use crate::engine::{Reader, Space};
     use crate::memory::{DiskOp, MemoryEngine};
 
-    const TASK: LogWriterMode = LogWriterMode::Task { sync_time: Duration::from_millis(2) };
+    const TASK: LogWriterMode = LogWriterMode::Task { sync_time: SyncTime::Fixed(Duration::from_millis(2)) };
 
     fn put(key: &str) -> Batch {
         let mut batch = Batch::new();
@@ -441,7 +472,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_aborted_group_leaves_nobody_waiting() {
-        for mode in [LogWriterMode::Thread, LogWriterMode::Task { sync_time: Duration::from_secs(3600) }] {
+        for mode in [LogWriterMode::Thread, LogWriterMode::Task { sync_time: Duration::from_secs(3600).into() }] {
             let (engine, tasks) = (Arc::new(MemoryEngine::new()), TaskGroup::new());
             let (gate, held) = std::sync::mpsc::channel::<()>();
             let held = Mutex::new(held);

@@ -97,6 +97,7 @@ async fn heartbeats(ctx: Arc<Context>) {
         ticks.tick().await;
         let now = Instant::now();
         if count.is_multiple_of(4) {
+            snapshot::expire(&ctx);
             // Who shares ranges changes rarely; with many ranges, looking is dearer than telling.
             let version = ctx.membership.load(Ordering::Relaxed);
             if version != known {
@@ -133,7 +134,6 @@ async fn flusher(ctx: Arc<Context>) {
     let mut flushed = Vec::new();
     loop {
         ticks.tick().await;
-        snapshot::expire(&ctx);
         let applied = applied_indexes(&ctx);
         if applied == flushed && ctx.log_garbage.lock().is_empty() {
             continue;

@@ -41,6 +41,8 @@ pub(crate) struct RaftLog {
     tail_bytes: usize,
     /// What a snapshot taken now would cover.
     applied: Position,
+    /// The replica once had state and a log and lost them to a snapshot that broke off.
+    pub(crate) wiped: bool,
 }
 
 impl RaftLog {
@@ -58,10 +60,9 @@ impl RaftLog {
             Some(bytes) => HardState::parse(&bytes, "hard state")?,
             None => HardState::default(),
         };
-        let truncated = match engine.get(Space::Log, &layout::truncated_key(range, replica))? {
-            Some(bytes) => position(&bytes)?,
-            None => Position::default(),
-        };
+        let kept = engine.get(Space::Log, &layout::truncated_key(range, replica))?;
+        let had_log = kept.is_some();
+        let truncated = kept.map_or(Ok(Position::default()), |bytes| position(&bytes))?;
         let mut last = truncated;
         {
             let (lower, upper) = layout::all_entries(range, replica);
@@ -84,7 +85,14 @@ impl RaftLog {
             tail: VecDeque::new(),
             tail_bytes: 0,
             applied,
+            wiped: applied.index == 0 && had_log,
         };
+        // A snapshot that broke off (or was cut short by a crash) took the replica's state and left its log, which nothing can be applied to any more.
+        // Term and vote stay; why the entries may go is told in `snapshot`. The zero position stays written: it tells this replica from a new one.
+        if applied.index == 0 && log.last.index > 0 {
+            log.begin_at(Position::default(), batch);
+            log.wiped = true;
+        }
         if applied.index < log.truncated.index {
             return Err(StorageError::Corruption(format!(
                 "{range}: applied {} but the log begins after {}",

@@ -224,6 +224,14 @@ impl Replica {
             broken: false,
             ctx,
         };
+        if replica.raw.store().wiped {
+            // The leader knows how far this replica once was and would never start below that. (One is any index that is not "none".)
+            replica.raw.raft.pending_request_snapshot = 1;
+        }
+        if replica.handle.is_none() {
+            // Perhaps it was here before, followed a leader, and made room for a snapshot that never came: what bound it then is forgotten.
+            replica.hold_after_loss();
+        }
         replica.learn_nodes();
         if let Some(handle) = &replica.handle {
             handle.set_applied(applied.index, applied.closed);
@@ -335,7 +343,7 @@ impl Replica {
         }
     }
 
-    fn step(&mut self, node: NodeId, message: Message, stamp: u64, release: Option<Release>, start: &[u8], fx: &mut Effects) {
+    fn step(&mut self, node: NodeId, mut message: Message, stamp: u64, release: Option<Release>, start: &[u8], fx: &mut Effects) {
         use MessageType::*;
         let kind = message.get_msg_type();
         match kind {
@@ -354,6 +362,10 @@ impl Replica {
             }
             MsgAppendResponse | MsgHeartbeatResponse => self.note_stamp(node, &message, stamp),
             _ => {}
+        }
+        // The leader believes in what this replica had before its state was wiped.
+        if kind == MsgHeartbeat && self.handle.is_none() {
+            message.commit = message.commit.min(self.last_index());
         }
         // Beats of a quiet leader (which answers news about a peer) wake nobody.
         if !matches!(kind, MsgHeartbeat | MsgHeartbeatResponse) {

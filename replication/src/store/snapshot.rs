@@ -9,7 +9,10 @@
 //! Raft decides that a follower needs one and is told how it went; its own snapshot message never travels. The position sent is that of the
 //! view, which is at or after the one Raft asked for.
 //!
-//! **A crash in the middle** leaves the mark: at start the span is wiped, and the replica is empty until the next snapshot. Losing what the
+//! **A sender that gives up** says so ([`SnapshotMessage::Abort`]), and one that has fallen silent is given up: the replica is then empty, forgets its log, and
+//! asks its leader for another snapshot (the leader would otherwise never go below what it knows the replica to have had).
+//!
+//! **A crash in the middle** leaves the mark: at start the span is wiped, and the replica is empty until the next snapshot, in the same way. Losing what the
 //! replica had acknowledged is harmless: the snapshot's position is committed without it (the leader knows it to be behind), so every quorum has a
 //! member that refuses to elect anybody who lacks that. Its hard state (term and vote) stays in the log space throughout. Promises that bound it
 //! are lost with the object that held them, so it holds still for a full promise afterwards.
@@ -40,9 +43,31 @@ const PIECE_DEADLINE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum SnapshotMessage {
-    Begin { range: RangeId, to: ReplicaId, term: u64, descriptor: RangeDescriptor },
-    Piece { range: RangeId, to: ReplicaId, number: u64, space: Space, pairs: Vec<(Bytes, Bytes)> },
-    End { range: RangeId, to: ReplicaId, pieces: u64, crc: u32, applied: layout::Applied },
+    Begin {
+        range: RangeId,
+        to: ReplicaId,
+        term: u64,
+        descriptor: RangeDescriptor,
+    },
+    Piece {
+        range: RangeId,
+        to: ReplicaId,
+        number: u64,
+        space: Space,
+        pairs: Vec<(Bytes, Bytes)>,
+    },
+    End {
+        range: RangeId,
+        to: ReplicaId,
+        pieces: u64,
+        crc: u32,
+        applied: layout::Applied,
+    },
+    /// The sender has given up: the replica must not wait for the rest, but hear of its leader again.
+    Abort {
+        range: RangeId,
+        to: ReplicaId,
+    },
 }
 
 /// A snapshot on its way in.
@@ -59,18 +84,25 @@ pub(crate) struct Incoming {
 
 /// A snapshot of which nothing came for this long is given up.
 const ABANDONED: Duration = Duration::from_secs(60);
+/// So soon if its sender has fallen silent altogether: until then the replica hears of no other leader.
+const ORPHANED: Duration = Duration::from_secs(1);
 
 /// Gives up snapshots whose senders have fallen silent, so that others can try.
 pub(crate) fn expire(ctx: &Context) {
     let now = Instant::now();
     let mut dead = Vec::new();
     ctx.incoming.lock().retain(|range, incoming| {
-        let keep = now.saturating_duration_since(incoming.at) < ABANDONED;
+        let patience = if ctx.peers.peer(incoming.from).live() { ABANDONED } else { ORPHANED };
+        let keep = now.saturating_duration_since(incoming.at) < patience;
         if !keep {
             dead.push((*range, incoming.descriptor.span.clone()));
         }
         keep
     });
+    give_up(ctx, dead);
+}
+
+fn give_up(ctx: &Context, dead: Vec<(RangeId, Span)>) {
     for (range, span) in dead {
         let mut batch = Batch::new();
         wipe(&mut batch, range, &Mark { spans: vec![span] });
@@ -117,6 +149,7 @@ pub(crate) fn start_sending(ctx: &Arc<Context>, order: SnapshotOrder, worker: Wo
         };
         if let Err(why) = &sent {
             tracing::info!(%range, to = %order.node, why, "snapshot not delivered");
+            let _ = call(&task_ctx, order.node, &SnapshotMessage::Abort { range, to }).await;
         }
         let _ = worker.internal.send(Internal::SnapshotSent { range, to, ok: sent.is_ok() });
     });
@@ -196,6 +229,7 @@ impl Handler for SnapshotReceiver {
             SnapshotMessage::Begin { range, to, term, descriptor } => self.begin(from, range, to, term, descriptor).await?,
             SnapshotMessage::Piece { range, to, number, space, pairs } => self.piece(from, range, to, number, space, pairs)?,
             SnapshotMessage::End { range, to, pieces, crc, applied } => self.end(from, range, to, pieces, crc, applied)?,
+            SnapshotMessage::Abort { range, to } => self.abort(from, range, to),
         }
         Ok(Bytes::new())
     }
@@ -268,6 +302,14 @@ impl SnapshotReceiver {
             batch.put(space, key, value);
         }
         self.0.engine.apply(&batch).map_err(|e| e.to_string())
+    }
+
+    fn abort(&self, from: NodeId, range: RangeId, to: ReplicaId) {
+        let aborted = {
+            let mut all = self.0.incoming.lock();
+            if all.get(&range).is_some_and(|i| i.from == from && i.replica == to) { all.remove(&range) } else { None }
+        };
+        give_up(&self.0, aborted.into_iter().map(|i| (range, i.descriptor.span)).collect());
     }
 
     fn end(&self, from: NodeId, range: RangeId, to: ReplicaId, pieces: u64, crc: u32, applied: layout::Applied) -> Result<(), String> {

@@ -98,9 +98,9 @@ impl Inbox {
 
     /// This node's clock, for an envelope that leaves now.
     pub fn stamp(&self) -> Stamp {
-        let interval = self.clock.now();
-        let width = interval.latest.since(interval.earliest).as_nanos();
-        Stamp { reading: self.clock.tick(), error_nanos: u64::try_from(width / 2).unwrap_or(u64::MAX) }
+        // Not this node's own bound: a peer with a wider one may have moved the hybrid part ahead, and many ticks within one instant do, too.
+        let (reading, error_nanos) = self.clock.stamp();
+        Stamp { reading, error_nanos }
     }
 
     pub fn serve(&self, service: Service, handler: Arc<dyn Handler>) {

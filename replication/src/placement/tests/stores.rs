@@ -94,7 +94,7 @@ impl Cluster {
         } else if known.is_none() {
             Store::initialise(&*engine, identity.node, identity.cluster).unwrap();
         }
-        let log = LogWriter::start(disk.clone(), &tasks, LogWriterMode::Task { sync_time: 2 * MS });
+        let log = LogWriter::start(disk.clone(), &tasks, LogWriterMode::Task { sync_time: (2 * MS).into() });
         let config = StoreConfig { workers: 2, ..StoreConfig::default() };
         let store = Store::start(config, disk, log, seam, clock, entropy.fork("store"), tasks.clone(), Arc::new(Quiet)).unwrap();
         registry.start(self.records.clone(), store.clone());

@@ -193,7 +193,7 @@ impl World {
         node.starts += 1;
         let clock = Clock::new(node.source.clone()).unwrap();
         let transport = self.network.add_node(id, "", clock.clone(), node.tasks.clone());
-        let log = LogWriter::start(node.engine.clone(), &node.tasks, LogWriterMode::Task { sync_time: 2 * MS });
+        let log = LogWriter::start(node.engine.clone(), &node.tasks, LogWriterMode::Task { sync_time: (2 * MS).into() });
         let events = Arc::new(Events { node: id, watch: self.watch.clone() });
         let entropy = self.entropy.fork(&format!("{id} {}", node.starts));
         let store =

@@ -9,7 +9,8 @@
 //!
 //! Faults: cut links (one way or both), isolated nodes, flapping links, loss, replay, paused nodes, crashed nodes. What is on its way over
 //! a link that is cut, or to a node that crashes, is lost; a call to a node that crashes ends in `NoAnswer` as soon as the news
-//! can have travelled; calls over a cut link hear nothing until their deadline. Once a link has been cut for `break_after`, senders know
+//! can have travelled; a call whose request or answer is lost ends in `NoAnswer` after `break_after`, when a real connection would count as broken.
+//! Once a link has been cut for `break_after`, senders know
 //! (`Unreachable`). Messages held for a paused node arrive, in order, when it goes on.
 
 mod clock;

@@ -67,6 +67,9 @@ pub(super) struct Shared {
 
 struct State {
     rng: Rng,
+    /// As [`SimulatedOptions::loss`] and [`SimulatedOptions::replay`], now.
+    loss: f64,
+    replay: f64,
     sites: BTreeMap<Arc<str>, Site>,
     links: BTreeMap<(Arc<str>, Arc<str>), Link>,
     streams: BTreeMap<(Arc<str>, Arc<str>, TrafficClass), Stream>,
@@ -165,6 +168,8 @@ impl SimulatedNetwork {
     pub fn new(options: SimulatedOptions, entropy: &Entropy) -> Self {
         let state = State {
             rng: entropy.fork("network").rng(),
+            loss: options.loss,
+            replay: options.replay,
             sites: BTreeMap::new(),
             links: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -226,6 +231,17 @@ impl SimulatedNetwork {
     /// Sets one-way delay and jitter of one direction, instead of the matrix.
     pub fn set_delay(&self, from: NodeId, to: NodeId, delay: Duration, jitter: Duration) {
         self.with_link(from, to, |link, _| link.delay = Some((delay, jitter)));
+    }
+
+    /// Ends every [`Self::set_delay`].
+    pub fn reset_delays(&self) {
+        self.shared.state.lock().links.values_mut().for_each(|link| link.delay = None);
+    }
+
+    /// Sets the shares of messages that vanish and that arrive twice from now on.
+    pub fn set_loss(&self, loss: f64, replay: f64) {
+        let mut state = self.shared.state.lock();
+        (state.loss, state.replay) = (loss, replay);
     }
 
     /// Cuts one direction.
@@ -412,13 +428,14 @@ impl Shared {
             let key = (packet.from.clone(), packet.to.clone(), packet.class);
             state.streams.entry(key).or_default().under_way -= 1;
         }
-        let cut = state.cut_since(&packet.from, &packet.to).is_some();
+        // That a call broke is known on the caller's own side.
+        let cut = !matches!(packet.kind, Kind::Broken(_)) && state.cut_since(&packet.from, &packet.to).is_some();
         let site = state.sites.get(&packet.to).filter(|site| site.up && site.epoch == packet.to_epoch && !cut);
         let receiver = site.map(|site| (site.inbox.clone(), site.pending.clone(), site.node, site.epoch));
         let fate = if receiver.is_some() { "" } else { " lost" };
         state.note(format_args!("{packet}{fate}"), self.options.keep_trace);
         if receiver.is_none() {
-            state.forget(&packet);
+            state.forget(&self.options, &packet);
         }
         drop(guard);
         if let Some((inbox, pending, node, epoch)) = receiver {
@@ -428,7 +445,7 @@ impl Shared {
 
     fn hand_over(self: &Arc<Self>, packet: Packet, inbox: &Arc<Inbox>, pending: &Pending, node: NodeId, epoch: u64) {
         let Packet { from, from_node, to, class, service, stamp, kind, body, .. } = packet;
-        let accepted = if from == to { Ok(()) } else { inbox.accept(from_node, stamp, 1) };
+        let accepted = if from == to || matches!(kind, Kind::Broken(_)) { Ok(()) } else { inbox.accept(from_node, stamp, 1) };
         match kind {
             Kind::Message if accepted.is_ok() => inbox.message(from_node, service, body),
             Kind::Message => {}
@@ -481,14 +498,13 @@ impl State {
     fn enqueue(&mut self, options: &SimulatedOptions, mut packet: Packet) {
         let key = (packet.from.clone(), packet.to.clone());
         let own = packet.from == packet.to;
-        let lost =
-            !own && (self.cut_since(&packet.from, &packet.to).is_some() || (options.loss > 0.0 && self.rng.random_bool(options.loss)));
+        let lost = !own && (self.cut_since(&packet.from, &packet.to).is_some() || (self.loss > 0.0 && self.rng.random_bool(self.loss)));
         if packet.to_epoch == 0 {
             packet.to_epoch = self.sites.get(&packet.to).map_or(0, |site| site.epoch);
         }
         if lost {
             self.note(format_args!("{packet} lost"), options.keep_trace);
-            self.forget(&packet);
+            self.forget(options, &packet);
             return;
         }
         let (delay, jitter) = match self.links.get(&key).and_then(|link| link.delay) {
@@ -504,7 +520,7 @@ impl State {
         stream.last_arrival = Some(arrival);
         stream.under_way += 1;
         let again =
-            !own && options.replay > 0.0 && matches!(packet.kind, Kind::Message | Kind::Request(_)) && self.rng.random_bool(options.replay);
+            !own && self.replay > 0.0 && matches!(packet.kind, Kind::Message | Kind::Request(_)) && self.rng.random_bool(self.replay);
         if again {
             self.sequence += 1;
             let copy = Packet { replayed: true, sequence: self.sequence, ..packet.clone() };
@@ -514,11 +530,25 @@ impl State {
         self.queue.insert((arrival, packet.sequence), packet);
     }
 
-    /// A request that is lost is outstanding no more: its caller waits for the deadline.
-    fn forget(&mut self, packet: &Packet) {
-        if let (Kind::Request(id), false) = (&packet.kind, packet.replayed) {
-            self.outstanding.remove(&(packet.to.clone(), packet.from.clone(), *id));
+    /// A call whose request or answer is lost hears of it after `break_after`: a stream that loses something is a broken connection, whose keep-alive
+    /// (or reset) ends the calls on it. Without that, a call that may wait long for a lock would hang until its deadline of minutes.
+    fn forget(&mut self, options: &SimulatedOptions, packet: &Packet) {
+        let (caller, callee, id) = match &packet.kind {
+            _ if packet.replayed => return,
+            Kind::Request(id) => (&packet.from, &packet.to, *id),
+            Kind::Answer(id, _) | Kind::Broken(id) => (&packet.to, &packet.from, *id),
+            Kind::Message => return,
+        };
+        if let Kind::Request(id) = packet.kind {
+            self.outstanding.remove(&(packet.to.clone(), packet.from.clone(), id));
         }
+        let node = self.sites.get(callee).map_or(NOBODY, |site| site.node);
+        let Some(to_epoch) = self.sites.get(caller).filter(|site| site.up).map(|site| site.epoch) else { return };
+        self.sequence += 1;
+        let from = (callee.clone(), node);
+        let news = Packet::new(from, caller.clone(), packet.class, packet.service, packet.stamp, Kind::Broken(id), Bytes::new());
+        let news = Packet { to_epoch, sequence: self.sequence, replayed: true, ..news };
+        self.queue.insert((Instant::now() + options.break_after, self.sequence), news);
     }
 
     fn distance(&self, options: &SimulatedOptions, (from, to): &(Arc<str>, Arc<str>)) -> Duration {

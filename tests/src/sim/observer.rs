@@ -1,0 +1,115 @@
+//! Leases, watched from outside.
+//!
+//! Every simulated millisecond the leases of all replicas of all live nodes are sampled. **L1**: of two that stand at the same time for one range, the one of
+//! the later term starts (its low water) above where the other ends. **L2**: a lease starts above the end of every earlier one, unless it was handed over, in which case
+//! the timestamp cache came along ([`Watched`] hears of that).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use meridian_clock::Timestamp;
+use meridian_replication::api::{Lease, NodeId, RangeEvents, RangeId, RangeReplica, Term};
+use parking_lot::Mutex;
+
+/// What has been seen of one lease.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    holder: NodeId,
+    low_water: Timestamp,
+    end: Timestamp,
+    /// The last sample in which it stood.
+    at: u64,
+}
+
+/// Everything seen of leases.
+#[derive(Debug, Default)]
+pub struct LeaseObserver {
+    terms: BTreeMap<RangeId, BTreeMap<Term, Seen>>,
+    samples: u64,
+    /// What was wrong.
+    pub wrong: Vec<String>,
+    /// Leases that came with a hand-over.
+    handed: BTreeSet<(RangeId, Term)>,
+    /// How many leases there were.
+    pub leases_seen: u64,
+}
+
+impl LeaseObserver {
+    /// Takes in the leases of one moment.
+    pub fn sample(&mut self, leases: &[(RangeId, NodeId, Lease)]) {
+        self.samples += 1;
+        for (range, holder, lease) in leases {
+            let terms = self.terms.entry(*range).or_default();
+            let new = !terms.contains_key(&lease.term);
+            let seen = terms.entry(lease.term).or_insert(Seen {
+                holder: *holder,
+                low_water: lease.low_water,
+                end: lease.expiration,
+                at: self.samples,
+            });
+            if seen.holder != *holder {
+                self.wrong.push(format!("L1: {range} {}: both {} and {holder} hold the lease", lease.term, seen.holder));
+            }
+            seen.end = seen.end.max(lease.expiration);
+            seen.at = self.samples;
+            if new {
+                self.leases_seen += 1;
+                let earlier = terms.range(..lease.term).map(|(term, seen)| (seen.end, *term)).max();
+                if let Some((end, term)) = earlier.filter(|(end, _)| *end > lease.low_water && !self.handed.contains(&(*range, lease.term)))
+                {
+                    self.wrong.push(format!(
+                        "L2: {range}: the lease of {} at {holder} starts at {}, but that of {term} reached to {end}",
+                        lease.term, lease.low_water
+                    ));
+                }
+            }
+        }
+        for (range, holder, lease) in leases {
+            let Some(terms) = self.terms.get(range) else { continue };
+            for (term, earlier) in terms.range(..lease.term) {
+                // Standing now: two holders at once, even if the terms differ.
+                if earlier.at == self.samples && earlier.end > lease.low_water {
+                    self.wrong.push(format!(
+                        "L1: {range}: {} holds the lease of {term} to {} while {holder} holds that of {} from {}",
+                        earlier.holder, earlier.end, lease.term, lease.low_water
+                    ));
+                }
+            }
+        }
+        self.wrong.truncate(20);
+    }
+}
+
+/// Passes everything on and remembers which leases were handed over.
+pub struct Watched {
+    /// Who is really meant.
+    pub inner: Arc<dyn RangeEvents>,
+    /// Who remembers.
+    pub observer: Arc<Mutex<LeaseObserver>>,
+}
+
+impl RangeEvents for Watched {
+    fn lease_started(&self, replica: &Arc<dyn RangeReplica>, lease: &Lease, handover: Option<Bytes>) {
+        if handover.is_some() {
+            self.observer.lock().handed.insert((replica.range_id(), lease.term));
+        }
+        self.inner.lease_started(replica, lease, handover);
+    }
+
+    fn lease_ended(&self, range: RangeId) {
+        self.inner.lease_ended(range);
+    }
+
+    fn hand_over(&self, range: RangeId) -> Bytes {
+        self.inner.hand_over(range)
+    }
+
+    fn range_split(&self, left: &Arc<dyn RangeReplica>, right: &Arc<dyn RangeReplica>) {
+        self.inner.range_split(left, right);
+    }
+
+    fn replica_removed(&self, range: RangeId) {
+        self.inner.replica_removed(range);
+    }
+}

@@ -1,0 +1,261 @@
+//! What clients do, and what must hold of it whatever happens.
+//!
+//! ```text
+//!   bank       transfers between accounts                        the total of every audit is that of the beginning
+//!   lists      reads of lists and appends to them                every list seen is a prefix of the last one
+//!   registers  blind writes and reads of several keys            (the graph of all reads and writes: `checker`)
+//!   pairs      two new rows in different ranges, once each       both or none; a row of one's own never exists already (C8)
+//!   tickets    count the rows, add one that says the count       no two say the same: phantoms
+//! ```
+
+use bytes::Bytes;
+use meridian_clock::Rng;
+use meridian_storage::{Key, Span};
+use meridian_txn::api::{Expect, KvError, Locking};
+use rand::Rng as _;
+
+use super::history::VersionId;
+use super::session::{FOR_SHARE, FOR_UPDATE, Session};
+
+/// What each account holds at the beginning.
+pub const START_BALANCE: u64 = 1000;
+
+/// The transactions of the workloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Money from one account to another.
+    Transfer,
+    /// All accounts, read-only.
+    Audit,
+    /// Reads and appends.
+    Lists,
+    /// Blind writes and reads.
+    Registers,
+    /// Two rows, once.
+    Pair,
+    /// Count and add.
+    Ticket,
+}
+
+impl Kind {
+    /// One of them.
+    pub fn draw(rng: &mut Rng) -> Kind {
+        match rng.random_range(0..100) {
+            0..25 => Kind::Transfer,
+            25..40 => Kind::Audit,
+            40..65 => Kind::Lists,
+            65..80 => Kind::Registers,
+            80..94 => Kind::Pair,
+            _ => Kind::Ticket,
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Transfer => "transfer",
+            Kind::Audit => "audit",
+            Kind::Lists => "lists",
+            Kind::Registers => "registers",
+            Kind::Pair => "pair",
+            Kind::Ticket => "ticket",
+        }
+    }
+}
+
+/// A key of a workload.
+pub fn key(name: &str) -> Key {
+    Key::from(format!("\x10{name}"))
+}
+
+/// The keys of a workload.
+pub fn span(prefix: &str) -> Span {
+    Span::prefix(key(prefix))
+}
+
+/// What a workload found wrong at once, or why an attempt ended.
+#[derive(Debug)]
+pub enum Stop {
+    /// The store said so.
+    Kv(KvError),
+    /// An answer that must never be given.
+    Wrong(String),
+}
+
+impl From<KvError> for Stop {
+    fn from(error: KvError) -> Self {
+        Stop::Kv(error)
+    }
+}
+
+/// Parameters of one transaction, drawn before its first attempt so that a restart does the same again.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// Which.
+    pub kind: Kind,
+    /// Where its own random choices come from.
+    pub rng: Rng,
+    /// Accounts, lists and registers each.
+    pub keys: usize,
+}
+
+/// Writes the accounts.
+pub async fn set_up(session: &mut Session, keys: usize) -> Result<(), KvError> {
+    for account in 0..accounts(keys) {
+        session.write(&account_key(account), &START_BALANCE.to_be_bytes(), Expect::Absent).await?;
+    }
+    Ok(())
+}
+
+fn accounts(keys: usize) -> usize {
+    keys.max(2)
+}
+
+fn account_key(n: usize) -> Key {
+    key(&format!("bank/{n:02}"))
+}
+
+fn balance(payload: Option<&Bytes>) -> Result<u64, Stop> {
+    let bytes = payload.and_then(|p| p.as_ref().try_into().ok()).map(u64::from_be_bytes);
+    bytes.ok_or_else(|| Stop::Wrong(format!("an account holds {payload:?}")))
+}
+
+/// Checks what an audit saw.
+pub fn total(rows: &[(Key, Bytes)], keys: usize) -> Result<(), String> {
+    let mut sum = 0;
+    for (_, payload) in rows {
+        sum += balance(Some(payload)).map_err(|stop| format!("{stop:?}"))?;
+    }
+    let expected = START_BALANCE * accounts(keys) as u64;
+    if sum == expected && rows.len() == accounts(keys) {
+        Ok(())
+    } else {
+        Err(format!("an audit found {sum} in {} accounts instead of {expected}: {rows:?}", rows.len()))
+    }
+}
+
+impl Script {
+    /// Everything but the commit. Returns what was read and must be right if the commit succeeds.
+    pub async fn run(&self, session: &mut Session) -> Result<Checked, Stop> {
+        let mut rng = self.rng.clone();
+        match self.kind {
+            Kind::Transfer => self.transfer(session, &mut rng).await,
+            Kind::Audit => {
+                let rows = session.scan(span("bank/"), rng.random_range(0..4)).await?;
+                total(&rows, self.keys).map_err(Stop::Wrong)?;
+                Ok(Checked)
+            }
+            Kind::Lists => self.lists(session, &mut rng).await,
+            Kind::Registers => self.registers(session, &mut rng).await,
+            Kind::Pair => pair(session).await,
+            Kind::Ticket => {
+                let rows = session.scan(span("ticket/"), 0).await?;
+                let own = session.id();
+                session.write(&key(&format!("ticket/{own:08}")), &(rows.len() as u64).to_be_bytes(), Expect::Absent).await?;
+                Ok(Checked)
+            }
+        }
+    }
+
+    fn lock(rng: &mut Rng) -> Option<Locking> {
+        if rng.random_bool(0.5) { FOR_UPDATE } else { None }
+    }
+
+    async fn transfer(&self, session: &mut Session, rng: &mut Rng) -> Result<Checked, Stop> {
+        let count = accounts(self.keys);
+        let from = rng.random_range(0..count);
+        let to = (from + rng.random_range(1..count)) % count;
+        let lock = Self::lock(rng);
+        let (from, to) = (account_key(from), account_key(to));
+        let (first, second) = if rng.random_bool(0.5) {
+            let both = session.read(&[from.clone(), to.clone()], lock).await?;
+            (balance(both[0].as_ref())?, balance(both[1].as_ref())?)
+        } else {
+            let first = session.read(std::slice::from_ref(&from), lock).await?;
+            let second = session.read(std::slice::from_ref(&to), lock).await?;
+            (balance(first[0].as_ref())?, balance(second[0].as_ref())?)
+        };
+        let amount = rng.random_range(0..=first.min(50));
+        if rng.random_bool(0.2) {
+            session.write_and_take_back(&from).await?;
+        }
+        session.write(&from, &(first - amount).to_be_bytes(), Expect::AsRead).await?;
+        session.write(&to, &(second + amount).to_be_bytes(), Expect::AsRead).await?;
+        Ok(Checked)
+    }
+
+    async fn lists(&self, session: &mut Session, rng: &mut Rng) -> Result<Checked, Stop> {
+        for _ in 0..rng.random_range(1..=4) {
+            let list = key(&format!("list/{:02}", rng.random_range(0..self.keys)));
+            let append = rng.random_bool(0.5);
+            let lock = match (append, rng.random_range(0..4)) {
+                (true, 0..2) => FOR_UPDATE,
+                (false, 0) => FOR_SHARE,
+                (false, 1) => FOR_UPDATE,
+                _ => None,
+            };
+            let seen = session.read(std::slice::from_ref(&list), lock).await?.pop().flatten().unwrap_or_default();
+            if append {
+                let mut longer = seen.to_vec();
+                longer.extend_from_slice(&session.next_version().0.to_be_bytes());
+                session.write(&list, &longer, Expect::AsRead).await?;
+            }
+        }
+        Ok(Checked)
+    }
+
+    async fn registers(&self, session: &mut Session, rng: &mut Rng) -> Result<Checked, Stop> {
+        let register = |rng: &mut Rng| key(&format!("register/{:02}", rng.random_range(0..self.keys)));
+        let reads: Vec<Key> = (0..rng.random_range(0..=3)).map(|_| register(rng)).collect();
+        if !reads.is_empty() {
+            session.read(&reads, None).await?;
+        }
+        for _ in 0..rng.random_range(0..=2) {
+            let register = register(rng);
+            session.write(&register, b"", Expect::AsRead).await?;
+        }
+        if rng.random_bool(0.3) {
+            session.scan(span("register/"), 2).await?;
+        }
+        Ok(Checked)
+    }
+}
+
+/// What a script saw was right.
+#[derive(Clone, Copy, Debug)]
+pub struct Checked;
+
+async fn pair(session: &mut Session) -> Result<Checked, Stop> {
+    let own = session.id();
+    for half in ["pair/", "riap/"] {
+        session.write(&key(&format!("{half}{own:08}")), b"", Expect::Absent).await?;
+    }
+    Ok(Checked)
+}
+
+/// Checks the rows that are there at the end: lists are what was appended in order, tickets are all different, pairs are whole.
+pub fn check_final(rows: &[(Key, Bytes)], keys: usize, order: impl Fn(&Key) -> Vec<VersionId>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let of = |prefix: &str| {
+        let span = span(prefix);
+        rows.iter().filter(move |(key, _)| span.contains(key)).cloned().collect::<Vec<_>>()
+    };
+    wrong.extend(total(&of("bank/"), keys).err());
+    for (key, payload) in of("list/") {
+        let listed: Vec<VersionId> =
+            payload.chunks_exact(8).filter_map(|c| c.try_into().ok()).map(|c| VersionId(u64::from_be_bytes(c))).collect();
+        // Of a transaction that appended twice, only the last version is stored.
+        let stored = order(&key);
+        let last_of_each: Vec<VersionId> =
+            listed.iter().enumerate().filter(|(i, v)| listed.get(i + 1).is_none_or(|n| n.txn() != v.txn())).map(|(_, v)| *v).collect();
+        if last_of_each != stored {
+            wrong.push(format!("list {key:?} holds {listed:?}, but its versions are {stored:?}"));
+        }
+    }
+    let mut counts: Vec<u64> = of("ticket/").iter().filter_map(|(_, p)| p.as_ref().try_into().ok()).map(u64::from_be_bytes).collect();
+    counts.sort_unstable();
+    if counts.iter().enumerate().any(|(i, count)| *count != i as u64) {
+        wrong.push(format!("phantoms: the tickets say {counts:?}"));
+    }
+    wrong
+}
