@@ -1,1 +1,5 @@
+//! Machinery of the tests that run the whole system.
+
+pub mod process;
 pub mod sim;
+pub mod wire;

@@ -62,7 +62,7 @@ pub async fn serve(io: &mut ClientIo, session: &mut Session, mut drain: watch::R
                 Err(error) => {
                     skipping = true;
                     session.extended_failed().await;
-                    report(io, &error)
+                    report_at_once(io, &error).await
                 }
             },
             // The frame was cut correctly, so the stream is still in step: an error like any other.
@@ -75,7 +75,7 @@ pub async fn serve(io: &mut ClientIo, session: &mut Session, mut drain: watch::R
                 b'P' | b'B' | b'D' | b'E' | b'C' | b'H' => {
                     skipping = true;
                     session.extended_failed().await;
-                    report(io, &error)
+                    report_at_once(io, &error).await
                 }
                 b'd' | b'c' | b'f' => Ok(()),
                 // PostgreSQL gives a client up that sends what no client sends.
@@ -201,6 +201,13 @@ fn report(io: &mut ClientIo, error: &SqlError) -> Result<()> {
     }
     backend::error(&mut io.output, "ERROR", error);
     Ok(())
+}
+
+/// An error in the extended protocol: sent without waiting for Sync, since everything up to it is skipped, a Flush that the client
+/// waits behind included.
+async fn report_at_once(io: &mut ClientIo, error: &SqlError) -> Result<()> {
+    report(io, error)?;
+    io.flush().await
 }
 
 async fn fatal(io: &mut ClientIo, error: &SqlError) -> End {

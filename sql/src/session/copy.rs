@@ -284,10 +284,7 @@ impl<'r> Target<'r> {
         if record.len() > self.given.len() {
             return Err(context(SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, "extra data after last expected column"), None));
         }
-        if let Some(missing) = self.given.get(record.len()) {
-            let message = format!("missing data for column \"{}\"", self.columns[*missing].name);
-            return Err(context(SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, message), None));
-        }
+        let given = record.len();
         let mut row = vec![Datum::Null; self.columns.len()];
         for (at, field) in self.given.iter().zip(record) {
             let column = &self.columns[*at];
@@ -295,6 +292,11 @@ impl<'r> Target<'r> {
                 row[*at] =
                     parse_text(column.ty, column.typmod, &text, io).map_err(|e| self.context(e, line, Some(&column.name), Some(&text)))?;
             }
+        }
+        // After the values that are there, like PostgreSQL: of two errors in a row it reports the first.
+        if let Some(missing) = self.given.get(given) {
+            let message = format!("missing data for column \"{}\"", self.columns[*missing].name);
+            return Err(context(SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, message), None));
         }
         Ok(row)
     }

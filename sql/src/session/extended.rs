@@ -286,7 +286,9 @@ impl Session {
     /// Execute. `max_rows` 0: all. `last`: Sync follows directly, so the statement is the whole implicit transaction.
     pub async fn execute(&mut self, name: &str, max_rows: u32, last: bool, sink: &mut dyn ResultSink) -> Result<Executed> {
         let portal = self.portal_named(name)?;
-        let Some(statement) = portal.parsed.clone() else { return Err(SqlError::internal("a portal of nothing")) };
+        let Some(statement) = portal.parsed.clone() else {
+            return Err(SqlError::unsupported("Execute of a cursor made by DECLARE").hint("Use FETCH."));
+        };
         let Some(parsed) = &statement.parsed else {
             sink.empty().await?;
             return Ok(Executed::Complete);
