@@ -159,7 +159,15 @@ impl TableExpressions for Expressions {
 impl Session {
     /// Names of catalog objects, for functions and `reg…` types.
     pub(super) fn lookup(&self, catalog: &Arc<CatalogSnapshot>) -> Arc<Lookup> {
-        Arc::new(Lookup::new(catalog.clone(), self.database).for_session(&self.env.view))
+        let mut kept = self.env.lookup.lock();
+        match &*kept {
+            Some((version, lookup)) if *version == catalog.version => lookup.clone(),
+            _ => {
+                let lookup = Arc::new(Lookup::new(catalog.clone(), self.database).for_session(&self.env.view));
+                *kept = Some((catalog.version, lookup.clone()));
+                lookup
+            }
+        }
     }
 
     /// The binder, as foreign key actions and COPY use it.

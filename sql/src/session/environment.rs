@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use meridian_clock::Rng;
+use parking_lot::Mutex;
 
 use super::api::SessionStart;
 use super::database::Database;
 use super::functions::SessionFunctions;
 use super::settings::Settings;
 use crate::catalog::descriptor::Oid;
+use crate::catalog::system::Lookup;
 use crate::exec::cancel::CancelToken;
 use crate::exec::sequence::Sequences;
 use crate::functions::SessionView;
@@ -37,6 +39,8 @@ pub struct Environment {
     user: String,
     database: String,
     pid: i32,
+    /// The catalog's names under these settings, kept while the catalog version stands.
+    pub lookup: Mutex<Option<(u64, Arc<Lookup>)>>,
 }
 
 impl Environment {
@@ -54,6 +58,7 @@ impl Environment {
             user: start.user.clone(),
             database: start.database.clone(),
             pid,
+            lookup: Mutex::default(),
         };
         env.refresh();
         env
@@ -67,6 +72,7 @@ impl Environment {
             view.database, view.user, view.search_path, view.timezone, view.datestyle, view.intervalstyle
         ));
         self.view = Arc::new(view);
+        *self.lookup.lock() = None;
     }
 
     /// The clock in PostgreSQL's microseconds.

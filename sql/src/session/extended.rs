@@ -16,6 +16,9 @@ use crate::types::{DataType, Datum, NO_TYPMOD};
 /// Prepared statements and portals a session may hold.
 const MAX_NAMED: usize = 100_000;
 
+/// What an execution is refused with whose result has other columns than the client was told.
+pub const RESULT_TYPE_CHANGED: &str = "cached plan must not change result type";
+
 /// A prepared statement.
 pub struct Statement {
     /// `None`: the empty query.
@@ -147,7 +150,7 @@ impl Session {
         let mut last = statement.planned.lock();
         // The client was told the columns at Describe and reads rows by them.
         if last.as_ref().is_some_and(|before| before.fields != planned.fields && !same_columns(before, &planned)) {
-            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "cached plan must not change result type"));
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, RESULT_TYPE_CHANGED));
         }
         *last = Some(planned.clone());
         Ok(planned)

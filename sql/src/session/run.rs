@@ -246,7 +246,12 @@ impl Session {
         memory: MemoryBudget,
         spill: SpillArea,
     ) -> Result<ExecContext<'_>> {
-        let catalog = self.catalog().await?;
+        // The catalog that the statement was planned against, also for READ COMMITTED, which reads it anew for the next one.
+        let known = self.txn.as_ref().and_then(|t| t.catalog.clone());
+        let catalog = match known {
+            Some(catalog) => catalog,
+            None => self.catalog().await?,
+        };
         let lookup = self.lookup(&catalog);
         let expressions = self.table_expressions(&catalog);
         let system = self.system_tables();

@@ -15,6 +15,9 @@ use tracing_subscriber::fmt::time::FormatTime;
 /// A seed that takes longer than this in real time spins without virtual time moving.
 const SEED_LIMIT: Duration = Duration::from_secs(240);
 
+/// Seeds between two words of progress.
+const PROGRESS_EVERY: u64 = 50;
+
 struct Options {
     seeds: u64,
     first: u64,
@@ -77,6 +80,9 @@ fn main() -> anyhow::Result<ExitCode> {
                     let mut totals = totals.lock().unwrap_or_else(|e| e.into_inner());
                     totals.0 += 1;
                     totals.1 += report.simulated;
+                    if totals.0.is_multiple_of(PROGRESS_EVERY) {
+                        eprintln!("{} seeds, {} failed so far", totals.0, totals.2.len());
+                    }
                     if !report.wrong.is_empty() {
                         totals.2.push(seed);
                     }

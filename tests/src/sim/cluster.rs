@@ -118,6 +118,19 @@ impl Cluster {
         true
     }
 
+    /// Ends every process for good, so that what a run held is free for the next.
+    pub fn shut_down(&self) {
+        for slot in &self.slots {
+            if let Some(process) = slot.process.lock().take() {
+                self.network.crash(process.id());
+                process.kill();
+                process.engine.crash_losing_all();
+            }
+            slot.disk.lock().take();
+            slot.up.send_replace(None);
+        }
+    }
+
     /// The process of a machine, if one runs.
     pub fn process(&self, index: usize) -> Option<Arc<Process>> {
         self.slots[index].process.lock().clone()

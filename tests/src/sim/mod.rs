@@ -65,7 +65,9 @@ pub fn run(plan: Plan, keep_trace: bool) -> Report {
         let cluster = Cluster::new(plan, keep_trace);
         // Boxed: the whole run is one large future.
         Box::pin(live(&cluster)).await;
-        Report::of(&cluster)
+        let report = Report::of(&cluster);
+        cluster.shut_down();
+        report
     });
     drop(runtime);
     report.wrong.extend(panics().into_iter().map(|panic| format!("panic: {panic}")));

@@ -185,7 +185,8 @@ impl Leaseholders {
                     Decision::Keep(Response::Fate(Fate::Staging { at: *at, keys: keys.clone() }))
                 }
                 (Status::Staging { .. }, _) => Decision::Keep(Response::Fate(Fate::Live)),
-                (Status::Pending, _) if force || silent > PENDING_EXPIRES => aborted(record.min_ts),
+                // Silence alone does not kill: a coordinator that answers may just be slow to lay many intents, and its signs of life queue behind them.
+                (Status::Pending, _) if force || (suspect && silent > PENDING_EXPIRES) => aborted(record.min_ts),
                 (Status::Pending, Some(to)) if record.min_ts > to => Decision::Keep(Response::Fate(Fate::Pushed(record.min_ts))),
                 (Status::Pending, Some(to)) => {
                     record.min_ts = to.next();
