@@ -6,3 +6,4 @@ pub mod process;
 pub mod sim;
 pub mod tls;
 pub mod transcript;
+pub mod wire;

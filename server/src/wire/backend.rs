@@ -2,6 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 use meridian_sql::error::SqlError;
+use meridian_sql::session::RESULT_TYPE_CHANGED;
 use meridian_sql::session::api::{Field, Format, TransactionStatus};
 use meridian_sql::types::{DataType, Datum, Io, write_binary, write_text};
 use pgwire::messages::Message;
@@ -34,6 +35,10 @@ fn fields(severity: &str, error: &SqlError) -> Vec<(u8, String)> {
         // The message must not be cut short by a NUL that came in through somebody's bytes.
         (b'M', error.message.replace('\0', "\\0")),
     ];
+    if error.message == RESULT_TYPE_CHANGED {
+        // Drivers (asyncpg, JDBC) tell this case, in which they prepare anew, by the routine of PostgreSQL that raises it.
+        fields.push((b'R', "RevalidateCachedQuery".to_owned()));
+    }
     if let Some(more) = &error.more {
         let mut add = |code: u8, value: &Option<String>| {
             if let Some(value) = value {

@@ -53,6 +53,8 @@ pub async fn serve(io: &mut ClientIo, session: &mut Session, mut drain: watch::R
                 let outcome = session.sync(&mut WireSink::new(io, true)).await;
                 finish(io, session, outcome).await
             }
+            // PostgreSQL: "unexpected password message", and out.
+            Ok(Frontend::Password(_)) => Err(super::frontend::violation("invalid frontend message type 112")),
             Ok(_) if skipping => Ok(()),
             Ok(Frontend::Flush) => io.flush().await,
             Ok(message) => match extended(io, session, message).await {
@@ -60,15 +62,25 @@ pub async fn serve(io: &mut ClientIo, session: &mut Session, mut drain: watch::R
                 Err(error) => {
                     skipping = true;
                     session.extended_failed().await;
-                    report(io, &error)
+                    report_at_once(io, &error).await
                 }
             },
-            // The frame was cut correctly, so the stream is still in step: an error like any other, until Sync.
-            Err(error) => {
-                skipping = matches!(tag, b'P' | b'B' | b'D' | b'E' | b'C');
-                let result = report(io, &error);
-                if !skipping { finish_ready(io, session).await } else { result }
-            }
+            // The frame was cut correctly, so the stream is still in step: an error like any other.
+            Err(error) => match tag {
+                b'Q' | b'F' | b'S' => {
+                    skipping = false;
+                    session.extended_failed().await;
+                    finish(io, session, Err(error)).await
+                }
+                b'P' | b'B' | b'D' | b'E' | b'C' | b'H' => {
+                    skipping = true;
+                    session.extended_failed().await;
+                    report_at_once(io, &error).await
+                }
+                b'd' | b'c' | b'f' => Ok(()),
+                // PostgreSQL gives a client up that sends what no client sends.
+                _ => Err(SqlError { code: SqlState::PROTOCOL_VIOLATION, ..error }),
+            },
         };
         if let Err(error) = outcome {
             return if error.code == SqlState::CONNECTION_FAILURE { End::Client } else { fatal(io, &error).await };
@@ -140,7 +152,8 @@ async fn extended(io: &mut ClientIo, session: &mut Session, message: Frontend) -
         Frontend::Execute { portal, max_rows } => {
             // With Sync already here the statement is the whole transaction: it commits, and may be retried, before its answer is final.
             let last = io.sync_is_next();
-            let mut sink = WireSink::new(io, true);
+            let bound = session.describe_portal(&portal)?;
+            let mut sink = WireSink::bound(io, bound);
             if session.execute(&portal, max_rows, last, &mut sink).await? == Executed::Suspended {
                 backend::bare(&mut io.output, backend::PORTAL_SUSPENDED);
             }
@@ -188,6 +201,13 @@ fn report(io: &mut ClientIo, error: &SqlError) -> Result<()> {
     }
     backend::error(&mut io.output, "ERROR", error);
     Ok(())
+}
+
+/// An error in the extended protocol: sent without waiting for Sync, since everything up to it is skipped, a Flush that the client
+/// waits behind included.
+async fn report_at_once(io: &mut ClientIo, error: &SqlError) -> Result<()> {
+    report(io, error)?;
+    io.flush().await
 }
 
 async fn fatal(io: &mut ClientIo, error: &SqlError) -> End {

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use meridian_sql::error::{SqlError, SqlState};
 use meridian_sql::session::{CancelHandle, Database, Session};
 use parking_lot::Mutex;
@@ -99,13 +101,20 @@ impl SqlListener {
         }
         self.counters.accepted.fetch_add(1, Ordering::Relaxed);
         let here = self.counters.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let _here = Here(&self.counters.connections);
         let opened = tokio::time::timeout(AUTHENTICATION_TIMEOUT, self.open(stream, peer, here)).await;
         if let Ok(Some((mut io, mut session, pid))) = opened {
-            connection::serve(&mut io, &mut session, drain).await;
-            session.close().await;
+            // A bug that panics costs its client the session, not the node a slot, a transaction or the client an explanation.
+            let served = AssertUnwindSafe(connection::serve(&mut io, &mut session, drain)).catch_unwind().await;
+            if served.is_err() {
+                tracing::error!(%peer, pid, "a session panicked: it is closed");
+                let error = SqlError::internal("internal error: the session is closed; the node's log says more");
+                io.output.clear();
+                let _: Option<()> = refuse(&mut io, &error).await;
+            }
             self.cancels.lock().remove(&pid);
+            session.close().await;
         }
-        self.counters.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
     async fn open(&self, stream: TcpStream, peer: SocketAddr, here: usize) -> Option<(Box<ClientIo>, Session, i32)> {
@@ -140,11 +149,7 @@ impl SqlListener {
         }
     }
 
-    async fn start_session(
-        &self,
-        io: &mut ClientIo,
-        start: meridian_sql::session::api::SessionStart,
-    ) -> Result<(Session, i32), SqlError> {
+    async fn start_session(&self, io: &mut ClientIo, start: meridian_sql::session::api::SessionStart) -> Result<(Session, i32), SqlError> {
         if self.config.secure {
             let verifier = self.database.password_verifier(&start.user).await?;
             startup::authenticate(io, &start.user, verifier.as_deref()).await?;
@@ -170,6 +175,15 @@ impl SqlListener {
         {
             handle.cancel();
         }
+    }
+}
+
+/// One client's place among the connections, given back whatever happens.
+struct Here<'a>(&'a AtomicUsize);
+
+impl Drop for Here<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

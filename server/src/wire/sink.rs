@@ -17,6 +17,8 @@ use super::io::ClientIo;
 pub struct WireSink<'a> {
     io: &'a mut ClientIo,
     extended: bool,
+    /// The columns as the client bound them (extended protocol): their formats are what rows are written in.
+    bound: Option<Arc<[Field]>>,
     fields: Arc<[Field]>,
     /// Where the statement's output begins, and how many bytes had been sent then.
     mark: (usize, u64),
@@ -27,14 +29,22 @@ impl<'a> WireSink<'a> {
     /// A sink for one query string or one Execute.
     pub fn new(io: &'a mut ClientIo, extended: bool) -> Self {
         let mark = (io.output.len(), io.sent_bytes());
-        WireSink { io, extended, fields: Arc::from([]), mark, scratch: backend::Scratch::default() }
+        WireSink { io, extended, bound: None, fields: Arc::from([]), mark, scratch: backend::Scratch::default() }
+    }
+
+    /// The same, for an Execute of a portal whose columns are `bound`.
+    pub fn bound(io: &'a mut ClientIo, bound: Option<Arc<[Field]>>) -> Self {
+        WireSink { bound, ..WireSink::new(io, true) }
     }
 }
 
 #[async_trait]
 impl ResultSink for WireSink<'_> {
     async fn begin(&mut self, fields: &Arc<[Field]>) -> Result<()> {
-        self.fields = fields.clone();
+        self.fields = match &self.bound {
+            Some(bound) if bound.len() == fields.len() => bound.clone(),
+            _ => fields.clone(),
+        };
         if !self.extended {
             backend::row_description(&mut self.io.output, fields);
         }

@@ -104,7 +104,15 @@ fn dispatch(r: &mut Reader<'_>) -> Result<Statement> {
             Ok(Statement::Checkpoint)
         }
         "create" | "alter" | "drop" | "comment" | "truncate" | "grant" | "revoke" | "reassign" => schema::ddl(r),
-        "listen" | "notify" | "unlisten" | "do" | "call" | "merge" | "refresh" | "reindex" | "cluster" | "security" | "import" | "load" => {
+        "unlisten" => {
+            // Nobody listens, so there is nothing to stop; pools say it when they take a connection back.
+            r.at += 1;
+            if !r.accept_token(&Token::Mul) {
+                r.name()?;
+            }
+            Ok(Statement::Unlisten)
+        }
+        "listen" | "notify" | "do" | "call" | "merge" | "refresh" | "reindex" | "cluster" | "security" | "import" | "load" => {
             Err(r.source.at(SqlError::unsupported(word.to_ascii_uppercase()), r.tokens[r.at].span))
         }
         _ => r.error(),

@@ -255,6 +255,8 @@ fn locking(tokens: &[TokenWithSpan], at: usize, out: &mut Vec<TokenWithSpan>) ->
 /// How deeply the statement nests: parentheses, brackets, CASE, and runs of prefix operators.
 pub fn depth(tokens: &[TokenWithSpan]) -> usize {
     let (mut depth, mut max, mut run) = (0usize, 0usize, 0usize);
+    // A chain of casts is parsed in a loop, but in time that grows with the square of its length.
+    let mut casts = 0usize;
     for (i, token) in tokens.iter().enumerate() {
         match &token.token {
             // An infix operator does not nest: chains are parsed in a loop.
@@ -287,10 +289,11 @@ pub fn depth(tokens: &[TokenWithSpan]) -> usize {
             | Token::AtSign
             | Token::PGSquareRoot
             | Token::PGCubeRoot => run += 1,
-            Token::Comma => run = 0,
+            Token::Comma => (run, casts) = (0, 0),
+            Token::DoubleColon => casts += 1,
             _ => {}
         }
-        max = max.max(depth + run / 2);
+        max = max.max(depth + run / 2).max(casts / 8);
     }
     max
 }

@@ -155,6 +155,8 @@ pub enum Statement {
     },
     /// `CHECKPOINT`: nothing to do.
     Checkpoint,
+    /// `UNLISTEN * | name`: nothing to do.
+    Unlisten,
 }
 
 /// Schema changes.

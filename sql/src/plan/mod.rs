@@ -95,6 +95,9 @@ pub struct Prepared {
     pub notices: Vec<SqlError>,
 }
 
+/// Nesting of a plan above which it is refused: operators call each other on the stack of whoever pulls rows.
+const MAX_PLAN_DEPTH: usize = 1000;
+
 /// Binds and plans a query or DML statement. `param_types` holds the types that the client declared, and gets those that
 /// were inferred; a parameter whose type stays unknown is `42P18`.
 ///
@@ -121,6 +124,10 @@ pub fn prepare(parsed: &Parsed, cx: &PlanContext<'_>, param_types: &mut Vec<Opti
         let (cacheable, notices) = (finished.cacheable, finished.notices.clone());
         let read_only = !finished.writes;
         let plan = optimize::optimize(bound, finished, cx)?;
+        if plan.depth() > MAX_PLAN_DEPTH {
+            return Err(SqlError::new(SqlState::STATEMENT_TOO_COMPLEX, "the statement's plan is nested too deeply")
+                .hint("Simplify it, for instance by joining fewer subqueries at a time."));
+        }
         Ok(Prepared { plan: Arc::new(plan), command, returns_rows, read_only, relations, cacheable, notices })
     })
 }

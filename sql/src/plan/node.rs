@@ -39,6 +39,45 @@ pub struct Plan {
     pub cost: f64,
 }
 
+impl Plan {
+    /// How deep operators are nested, this one included. (Subqueries in expressions start anew.)
+    pub fn depth(&self) -> usize {
+        let one = |input: &Plan| stacker::maybe_grow(128 << 10, 1 << 20, || input.depth());
+        let below = match &self.node {
+            Node::OneRow
+            | Node::Empty
+            | Node::Values { .. }
+            | Node::Scan(_)
+            | Node::SystemScan { .. }
+            | Node::FunctionScan { .. }
+            | Node::CteScan { .. }
+            | Node::WorkTable { .. } => 0,
+            Node::Filter { input, .. }
+            | Node::Project { input, .. }
+            | Node::ProjectSet { input, .. }
+            | Node::Sort { input, .. }
+            | Node::Limit { input, .. }
+            | Node::Distinct { input }
+            | Node::DistinctOn { input, .. }
+            | Node::Window { input, .. }
+            | Node::LockRows { input, .. } => one(input),
+            Node::Aggregate(aggregate) => one(&aggregate.input),
+            Node::HashJoin { left, right, .. } | Node::MergeJoin { left, right, .. } | Node::SetOp { left, right, .. } => {
+                one(left).max(one(right))
+            }
+            Node::NestedLoop { left, right, .. } => one(left).max(one(right)),
+            Node::LookupJoin { left, .. } => one(left),
+            Node::Append { inputs } => inputs.iter().map(one).max().unwrap_or(0),
+            Node::With { body, .. } => one(body),
+            Node::RecursiveUnion { base, .. } => one(base),
+            Node::Insert(insert) => one(&insert.source),
+            Node::Update(update) => one(&update.source),
+            Node::Delete(delete) => one(&delete.source),
+        };
+        below + 1
+    }
+}
+
 /// The node kinds.
 #[derive(Clone, Debug)]
 pub enum Node {

@@ -128,6 +128,9 @@ impl Session {
         if !fetch.move_only {
             sink.begin(&fields).await?;
         }
+        if portal.cursor.is_none() {
+            return self.fetch_from_portal(portal, fetch, sink).await;
+        }
         let positions = self.positions(portal, fetch.direction).await?;
         let width = fields.len();
         let mut count = 0;
@@ -139,6 +142,37 @@ impl Session {
             }
         }
         Ok(count)
+    }
+
+    /// FETCH or MOVE on a portal that the protocol made with Bind: forward only, going on where the last Execute stopped.
+    async fn fetch_from_portal(&mut self, portal: &mut Portal, fetch: &Fetch, sink: &mut dyn ResultSink) -> Result<usize> {
+        let wanted = match fetch.direction {
+            FetchDirection::Forward(n) | FetchDirection::Relative(n) if n > 0 => n.unsigned_abs(),
+            _ => return Err(forward_only()),
+        };
+        let (Some(planned), state) = (portal.planned.clone(), std::mem::replace(&mut portal.state, PortalState::Done)) else {
+            return Err(SqlError::new(SqlState::INVALID_CURSOR_STATE, format!("portal \"{}\" returns no rows", fetch.cursor)));
+        };
+        let mut running = match state {
+            PortalState::Done => return Ok(0),
+            PortalState::Running(running) => running,
+            PortalState::Ready if planned.prepared.command == crate::plan::Command::Select => {
+                self.transaction().kv.begin_statement();
+                Box::new(self.running(&planned.prepared.plan, false))
+            }
+            PortalState::Ready => return Err(SqlError::unsupported("FETCH from a portal of a statement that writes")),
+        };
+        let mut count = 0;
+        while count < wanted {
+            let batch = self.next_rows(&mut running, portal.params.clone(), wanted - count, Commit::Later).await?;
+            let Some(batch) = batch else { return Ok(count as usize) };
+            count += batch.len as u64;
+            if !fetch.move_only {
+                self.give(&batch, sink).await?;
+            }
+        }
+        portal.state = PortalState::Running(running);
+        Ok(count as usize)
     }
 
     /// The rows (from 1) that a direction visits, and where the cursor stands afterwards.
@@ -153,8 +187,7 @@ impl Session {
             FetchDirection::Relative(n) => n <= 0,
         };
         if backward && !cursor.scroll {
-            return Err(SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "cursor can only scan forward")
-                .hint("Declare it with SCROLL option to enable backward scan."));
+            return Err(forward_only());
         }
         match direction {
             FetchDirection::Forward(0) | FetchDirection::Backward(0) | FetchDirection::Relative(0) => Ok(vec![here]),
@@ -283,4 +316,9 @@ impl Session {
             }
         }
     }
+}
+
+fn forward_only() -> SqlError {
+    SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "cursor can only scan forward")
+        .hint("Declare it with SCROLL option to enable backward scan.")
 }

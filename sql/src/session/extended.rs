@@ -16,6 +16,9 @@ use crate::types::{DataType, Datum, NO_TYPMOD};
 /// Prepared statements and portals a session may hold.
 const MAX_NAMED: usize = 100_000;
 
+/// What an execution is refused with whose result has other columns than the client was told.
+pub const RESULT_TYPE_CHANGED: &str = "cached plan must not change result type";
+
 /// A prepared statement.
 pub struct Statement {
     /// `None`: the empty query.
@@ -125,7 +128,7 @@ impl Session {
         if let Some(last) = last
             && !same_columns(last.fields.as_deref(), planned.fields.as_deref())
         {
-            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "cached plan must not change result type"));
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, RESULT_TYPE_CHANGED));
         }
         *statement.planned.lock() = Some(planned.clone());
         Ok(planned)
@@ -172,11 +175,30 @@ impl Session {
             }
             let parameters =
                 statement.declared.iter().enumerate().map(|(n, t)| t.ok_or_else(|| indeterminate(n))).collect::<Result<_>>()?;
-            return Ok(StatementDescription { parameters, fields: show::fields(self, parsed) });
+            return Ok(StatementDescription { parameters, fields: self.fields_without_plan(parsed).await? });
         }
         self.check_usable()?;
         let planned = self.planned(&statement).await?;
         Ok(StatementDescription { parameters: planned.parameters.clone(), fields: planned.fields.clone() })
+    }
+
+    /// The result columns of a statement that does not run from its own plan.
+    async fn fields_without_plan(&mut self, parsed: &Parsed) -> Result<Option<Arc<[Field]>>> {
+        match &parsed.statement {
+            front::Statement::Query { .. } => {
+                self.check_usable()?;
+                Ok(self.plan(parsed, &[], false).await?.fields.clone())
+            }
+            front::Statement::Execute { name, .. } => {
+                self.check_usable()?;
+                let statement = self.statement_named(name)?;
+                match &statement.parsed {
+                    Some(inner) if plannable(inner) => Ok(self.planned(&statement).await?.fields.clone()),
+                    _ => Ok(None),
+                }
+            }
+            _ => Ok(show::fields(self, parsed)),
+        }
     }
 
     /// Bind.
@@ -188,7 +210,8 @@ impl Session {
         values: &[Option<Bytes>],
         result_formats: &[i16],
     ) -> Result<()> {
-        let statement = self.statement_named(statement)?;
+        let name = statement;
+        let statement = self.statement_named(name)?;
         if !portal.is_empty() && self.portals.contains_key(portal) {
             return Err(SqlError::new(SqlState::DUPLICATE_CURSOR, format!("cursor \"{portal}\" already exists")));
         }
@@ -212,14 +235,14 @@ impl Session {
                 planned.parameters.clone()
             }
             Some(parsed) => {
-                bound.fields = show::fields(self, parsed);
+                bound.fields = self.fields_without_plan(parsed).await?;
                 vec![]
             }
             None => vec![],
         };
         if expected.len() != values.len() {
             let message =
-                format!("bind message supplies {} parameters, but prepared statement \"\" requires {}", values.len(), expected.len());
+                format!("bind message supplies {} parameters, but prepared statement \"{name}\" requires {}", values.len(), expected.len());
             return Err(SqlError::new(SqlState::PROTOCOL_VIOLATION, message));
         }
         bound.params = self.parameters(&expected, formats, values)?;
@@ -267,7 +290,9 @@ impl Session {
     /// Execute. `max_rows` 0: all. `last`: Sync follows directly, so the statement is the whole implicit transaction.
     pub async fn execute(&mut self, name: &str, max_rows: u32, last: bool, sink: &mut dyn ResultSink) -> Result<Executed> {
         let portal = self.portal_named(name)?;
-        let Some(statement) = portal.parsed.clone() else { return Err(SqlError::internal("a portal of nothing")) };
+        let Some(statement) = portal.parsed.clone() else {
+            return Err(SqlError::unsupported("Execute of a cursor made by DECLARE").hint("Use FETCH."));
+        };
         let Some(parsed) = &statement.parsed else {
             sink.empty().await?;
             return Ok(Executed::Complete);
@@ -375,6 +400,7 @@ impl Session {
 pub(super) fn plannable(parsed: &Parsed) -> bool {
     matches!(parsed.statement, front::Statement::Query { as_of: None, .. } | front::Statement::Dml(_))
 }
+
 
 fn with_formats(fields: &Arc<[Field]>, formats: &[i16]) -> Result<Arc<[Field]>> {
     if formats.len() > 1 && formats.len() != fields.len() {

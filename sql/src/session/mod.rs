@@ -45,6 +45,7 @@ use crate::error::{Result, SqlError, SqlState};
 use crate::exec::cancel::CancelToken;
 use api::{ResultSink, SessionStart, TransactionStatus};
 use environment::Environment;
+pub use extended::RESULT_TYPE_CHANGED;
 use extended::{Portal, Statement};
 use settings::Settings;
 use transaction::OpenTransaction;

@@ -173,21 +173,33 @@ impl Session {
     ) -> Result<(u64, bool)> {
         let mut rows = 0;
         loop {
-            let batch = self.next_batch(running, params.clone(), commit).await?;
-            let Some(mut batch) = batch else { return Ok((rows, true)) };
-            let room = if max_rows == 0 { usize::MAX } else { usize::try_from(max_rows - rows).unwrap_or(usize::MAX) };
-            if batch.len > room {
-                let mut rest = batch.clone();
-                rest.skip(room);
-                batch.truncate(room);
-                running.rest = Some(rest);
-            }
+            let room = if max_rows == 0 { u64::MAX } else { max_rows - rows };
+            let Some(batch) = self.next_rows(running, params.clone(), room, commit).await? else { return Ok((rows, true)) };
             rows += batch.len as u64;
             self.give(&batch, sink).await?;
             if max_rows > 0 && rows >= max_rows {
                 return Ok((rows, false));
             }
         }
+    }
+
+    /// The next rows, `room` of them at most; what the executor gave beyond that waits for the next call.
+    pub(super) async fn next_rows(
+        &mut self,
+        running: &mut Running,
+        params: Arc<[Datum]>,
+        room: u64,
+        commit: Commit,
+    ) -> Result<Option<RowBatch>> {
+        let Some(mut batch) = self.next_batch(running, params, commit).await? else { return Ok(None) };
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        if batch.len > room {
+            let mut rest = batch.clone();
+            rest.skip(room);
+            batch.truncate(room);
+            running.rest = Some(rest);
+        }
+        Ok(Some(batch))
     }
 
     /// Hands rows to the client once the clock allows (T3, C10).
@@ -349,7 +361,9 @@ fn explain(error: SqlError, catalog: &CatalogSnapshot) -> SqlError {
         Some(KvError::Retry { reason, key, .. }) => {
             let mut out = SqlError::new(SqlState::SERIALIZATION_FAILURE, "could not serialize access due to concurrent update");
             out = match named(key) {
-                Some(found) => out.detail(format!("{reason}: key {} of index \"{}\"", found.text, found.index.name)).table("", found.relation.name.clone()),
+                Some(found) => out
+                    .detail(format!("{reason}: key {} of index \"{}\"", found.text, found.index.name))
+                    .table("", found.relation.name.clone()),
                 None => out.detail(reason.clone()),
             };
             out = out.hint("The transaction might succeed if retried.");

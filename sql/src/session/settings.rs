@@ -62,7 +62,7 @@ pub const SETTINGS: &[Setting] = &[
     s("backslash_quote", "safe_encoding", Kind::Only(&["safe_encoding"]), "Whether \\' is allowed in string literals."),
     s("bytea_output", "hex", Kind::Enum(&["hex", "escape"]), "Sets the output format for bytea."),
     s("check_function_bodies", "on", Kind::Bool, "Check routine bodies during CREATE FUNCTION and CREATE PROCEDURE."),
-    r("client_encoding", "UTF8", Kind::Only(&["utf8", "utf-8", "unicode"]), "Sets the client's character set encoding."),
+    r("client_encoding", "UTF8", Kind::Only(&["utf8", "unicode"]), "Sets the client's character set encoding."),
     s(
         "client_min_messages",
         "notice",
@@ -315,8 +315,14 @@ fn normalise(def: &Setting, value: &str) -> Result<String> {
             Err(invalid(def, value).hint(format!("Available values: {}.", words.join(", "))))
         }
         Kind::Only(values) => {
-            if values.contains(&value.to_ascii_lowercase().as_str()) {
-                return Ok(if def.name == "client_encoding" { "UTF8".into() } else { value.to_owned() });
+            if def.name == "client_encoding" {
+                // PostgreSQL looks at letters and digits only: drivers send utf-8, 'utf-8' with its quotes, UTF_8.
+                let name: String = value.chars().filter(char::is_ascii_alphanumeric).collect();
+                if values.contains(&name.to_ascii_lowercase().as_str()) {
+                    return Ok("UTF8".into());
+                }
+            } else if values.contains(&value.to_ascii_lowercase().as_str()) {
+                return Ok(value.to_owned());
             }
             Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, format!("{} = \"{value}\" is not supported", def.name)))
         }

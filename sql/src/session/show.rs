@@ -225,7 +225,8 @@ impl Session {
     pub(super) async fn system_time(&mut self, expr: &ast::Expr) -> Result<Timestamp> {
         let invalid = |text: &str| {
             let message = format!("AS OF SYSTEM TIME: invalid time \"{text}\"");
-            SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message).hint("Give a timestamp, a negative interval, or nanoseconds since 1970.")
+            SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message)
+                .hint("Give a timestamp, a negative interval, or nanoseconds since 1970.")
         };
         let now = self.db.kv.now();
         let source = expr.to_string();
@@ -260,7 +261,8 @@ impl Session {
         for table in tables {
             self.relation(table).await?;
         }
-        Err(SqlError::unsupported("LOCK TABLE").hint("Transactions are serializable without table locks; lock rows with SELECT … FOR UPDATE."))
+        Err(SqlError::unsupported("LOCK TABLE")
+            .hint("Transactions are serializable without table locks; lock rows with SELECT … FOR UPDATE."))
     }
 
     /// VACUUM: versions are collected by every node on its own; statistics are what is left to do.
@@ -302,7 +304,12 @@ impl Session {
     }
 
     /// SHOW RANGES.
-    pub(super) async fn show_ranges(&mut self, table: Option<&ast::ObjectName>, index: Option<&str>, sink: &mut dyn ResultSink) -> Result<()> {
+    pub(super) async fn show_ranges(
+        &mut self,
+        table: Option<&ast::ObjectName>,
+        index: Option<&str>,
+        sink: &mut dyn ResultSink,
+    ) -> Result<()> {
         let span = match table {
             None => Span::all(),
             Some(name) => {
@@ -313,9 +320,10 @@ impl Session {
                 match index {
                     None => Span::prefix(keys::table_prefix(t.storage_id)),
                     Some(index) => {
-                        let found = t.all_indexes().find(|i| i.name == index).ok_or_else(|| {
-                            SqlError::new(SqlState::UNDEFINED_OBJECT, format!("index \"{index}\" does not exist"))
-                        })?;
+                        let found = t
+                            .all_indexes()
+                            .find(|i| i.name == index)
+                            .ok_or_else(|| SqlError::new(SqlState::UNDEFINED_OBJECT, format!("index \"{index}\" does not exist")))?;
                         Span::prefix(keys::index_prefix(t.storage_id, found.id))
                     }
                 }

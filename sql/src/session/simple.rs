@@ -71,6 +71,7 @@ impl Session {
             front::Statement::Analyze { tables } => self.analyze(tables, sink).await,
             front::Statement::ShowRanges { table, index } => self.show_ranges(table.as_ref(), index.as_deref(), sink).await,
             front::Statement::Checkpoint => sink.complete("CHECKPOINT").await,
+            front::Statement::Unlisten => sink.complete("UNLISTEN").await,
             front::Statement::Transaction(_) => Err(SqlError::internal("transaction control was handled above")),
         }?;
         let _ = described;

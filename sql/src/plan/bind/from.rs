@@ -19,6 +19,9 @@ use crate::plan::logical::*;
 use crate::plan::node::JoinKind;
 use crate::types::DataType;
 
+/// Items of one FROM clause, at most: join trees are walked recursively, and ordering more joins takes too long.
+const MAX_FROM_ITEMS: usize = 600;
+
 /// A bound FROM item.
 pub(super) struct FromItem {
     pub rel: Rel,
@@ -44,6 +47,11 @@ impl Binder<'_> {
 
     /// Binds the list and leaves its names in the scope on top.
     pub(super) fn bind_from(&mut self, tables: &[TableWithJoins]) -> Result<Rel> {
+        let items: usize = tables.iter().map(|t| 1 + t.joins.len()).sum();
+        if items > MAX_FROM_ITEMS {
+            let message = format!("FROM has {items} items, and at most {MAX_FROM_ITEMS} are possible");
+            return Err(SqlError::new(SqlState::STATEMENT_TOO_COMPLEX, message));
+        }
         let mut whole: Option<Rel> = None;
         for table in tables {
             let item = self.joined(table)?;
