@@ -20,9 +20,6 @@ use crate::front::{Copy, CopyEnd, CopySource};
 use crate::plan::expr::Expr;
 use crate::types::{Datum, Io, parse_text, write_text};
 
-/// CopyData messages are about this long.
-const COPY_OUT_BYTES: usize = 64 * 1024;
-
 impl Session {
     pub(super) async fn copy(&mut self, copy: &Copy, commit: Commit, sink: &mut dyn ResultSink) -> Result<()> {
         match &copy.end {
@@ -74,6 +71,7 @@ impl Session {
         if style.header {
             let names: Vec<Option<&str>> = fields.iter().map(|f| Some(f.name.as_str())).collect();
             style.write_header(&names, &mut out);
+            sink.copy_data(std::mem::take(&mut out).into()).await?;
         }
         let mut rows = 0;
         while let Some(batch) = self.next_batch(&mut running, params.clone(), Commit::Later).await? {
@@ -85,6 +83,8 @@ impl Session {
             let lookup = self.lookup(&catalog);
             let io = Io { session: &self.env.view, now: None, catalog: Some(&*lookup) };
             let mut texts = vec![String::new(); fields.len()];
+            // One CopyData message for each row, as PostgreSQL sends them: clients rely on it.
+            let mut messages = Vec::with_capacity(batch.len);
             for row in batch.rows() {
                 for ((text, datum), field) in texts.iter_mut().zip(row).zip(fields.iter()) {
                     text.clear();
@@ -93,13 +93,11 @@ impl Session {
                 let values: Vec<Option<&str>> =
                     texts.iter().zip(row).map(|(t, d)| (!matches!(d, Datum::Null)).then_some(t.as_str())).collect();
                 style.write(&values, &mut out);
+                messages.push(bytes::Bytes::from(std::mem::take(&mut out)));
             }
-            if out.len() >= COPY_OUT_BYTES {
-                sink.copy_data(std::mem::take(&mut out).into()).await?;
+            for message in messages {
+                sink.copy_data(message).await?;
             }
-        }
-        if !out.is_empty() {
-            sink.copy_data(out.into()).await?;
         }
         sink.copy_done().await?;
         Ok(rows)
