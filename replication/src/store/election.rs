@@ -132,6 +132,21 @@ impl Replica {
         true
     }
 
+    /// A vote is asked for that this replica must not give. A quiet replica would sleep on, bound for ever to a leader that has stepped down while its
+    /// node lives on and is promised more and more: so it wakes, asks that leader, and withdraws its promise if nobody answers for it.
+    pub(super) fn doubt_leader(&mut self, message: &Message) {
+        if self.is_leader() || message.term < self.term() {
+            return;
+        }
+        self.wake();
+        if message.from == self.raw.raft.leader_id {
+            // It would not ask if it still led.
+            self.asked_leader = true;
+            let soon = self.silence + self.retry_patience();
+            self.patience = self.patience.min(soon);
+        }
+    }
+
     /// Voting by a release leaves old promises standing against all who carry none.
     fn hold_for_successor(&mut self, now: ClockInterval) {
         if let Some(until) = self.bound.as_ref().and_then(|b| b.peer.binds(b.epoch, now)) {

@@ -359,6 +359,7 @@ impl Replica {
                     return self.tell_gone(message.from, node, fx);
                 }
                 if !self.admits_vote(&message, release, start) {
+                    self.doubt_leader(&message);
                     return;
                 }
             }

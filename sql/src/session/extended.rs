@@ -140,7 +140,11 @@ impl Session {
 
     pub(super) fn statement_named(&self, name: &str) -> Result<Arc<Statement>> {
         self.statements.get(name).cloned().ok_or_else(|| {
-            let shown = if name.is_empty() { "unnamed prepared statement does not exist".into() } else { format!("prepared statement \"{name}\" does not exist") };
+            let shown = if name.is_empty() {
+                "unnamed prepared statement does not exist".into()
+            } else {
+                format!("prepared statement \"{name}\" does not exist")
+            };
             SqlError::new(SqlState::INVALID_SQL_STATEMENT_NAME, shown)
         })
     }
@@ -151,10 +155,13 @@ impl Session {
         let Some(parsed) = &statement.parsed else { return Ok(StatementDescription { parameters: vec![], fields: None }) };
         if let front::Statement::Execute { name, .. } = &parsed.statement {
             self.check_usable()?;
-            let target = self.statement_named(name)?;
-            let fields = match &target.parsed {
-                Some(inner) if plannable(inner) => self.plan(inner, &target.declared, true).await?.fields.clone(),
-                _ => None,
+            // One that does not exist (yet) has no columns to tell of: the error is EXECUTE's own.
+            let fields = match self.statement_named(name) {
+                Ok(target) => match &target.parsed {
+                    Some(inner) if plannable(inner) => self.plan(inner, &target.declared, true).await?.fields.clone(),
+                    _ => None,
+                },
+                Err(_) => None,
             };
             return Ok(StatementDescription { parameters: vec![], fields });
         }
@@ -163,7 +170,8 @@ impl Session {
             if !matches!(parsed.statement, front::Statement::Transaction(Commit { .. } | Rollback { .. } | RollbackTo(_))) {
                 self.check_usable()?;
             }
-            let parameters = statement.declared.iter().enumerate().map(|(n, t)| t.ok_or_else(|| indeterminate(n))).collect::<Result<_>>()?;
+            let parameters =
+                statement.declared.iter().enumerate().map(|(n, t)| t.ok_or_else(|| indeterminate(n))).collect::<Result<_>>()?;
             return Ok(StatementDescription { parameters, fields: show::fields(self, parsed) });
         }
         self.check_usable()?;
@@ -210,11 +218,8 @@ impl Session {
             None => vec![],
         };
         if expected.len() != values.len() {
-            let message = format!(
-                "bind message supplies {} parameters, but prepared statement \"\" requires {}",
-                values.len(),
-                expected.len()
-            );
+            let message =
+                format!("bind message supplies {} parameters, but prepared statement \"\" requires {}", values.len(), expected.len());
             return Err(SqlError::new(SqlState::PROTOCOL_VIOLATION, message));
         }
         bound.params = self.parameters(&expected, formats, values)?;
@@ -235,9 +240,8 @@ impl Session {
             let Some(bytes) = value else { return Ok(Datum::Null) };
             match format(n) {
                 0 => {
-                    let text = std::str::from_utf8(bytes).map_err(|_| {
-                        SqlError::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, "invalid byte sequence for encoding \"UTF8\"")
-                    })?;
+                    let text = std::str::from_utf8(bytes)
+                        .map_err(|_| SqlError::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, "invalid byte sequence for encoding \"UTF8\""))?;
                     if text.contains('\0') {
                         let message = "invalid byte sequence for encoding \"UTF8\": 0x00";
                         return Err(SqlError::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, message));
@@ -257,9 +261,7 @@ impl Session {
     }
 
     fn portal_named(&self, name: &str) -> Result<&Portal> {
-        self.portals
-            .get(name)
-            .ok_or_else(|| SqlError::new(SqlState::INVALID_CURSOR_NAME, format!("portal \"{name}\" does not exist")))
+        self.portals.get(name).ok_or_else(|| SqlError::new(SqlState::INVALID_CURSOR_NAME, format!("portal \"{name}\" does not exist")))
     }
 
     /// Execute. `max_rows` 0: all. `last`: Sync follows directly, so the statement is the whole implicit transaction.
