@@ -46,7 +46,8 @@ select date_trunc('hour', interval '1 day 02:03:04'), date_trunc('day', timestam
 select date_trunc('nothing', timestamp '2020-01-01');
 select date_bin('15 minutes', timestamp '2020-02-11 15:44:17', timestamp '2001-01-01'), date_bin('1 day', timestamptz '2020-02-11 15:44+00', timestamptz '2001-01-01 00:00+00');
 select age(timestamp '2020-03-15', timestamp '2019-01-20'), age(timestamp '2020-01-31', timestamp '2020-02-29'), age(date '2020-03-01', date '2020-02-01'), age(timestamp '2020-01-01 10:00', timestamp '2020-01-02');
-select make_date(2020, 2, 29), make_time(1, 2, 3.5), make_timestamp(2020, 1, 2, 3, 4, 5.5), make_interval(years => 1, months => 2, days => 3), make_interval(1, 2, 3, 4, 5, 6, 7.5), make_timestamptz(2020, 1, 2, 3, 4, 5.5);
+select make_date(2020, 2, 29), make_time(1, 2, 3.5), make_timestamp(2020, 1, 2, 3, 4, 5.5), make_interval(1, 2, 3, 4, 5, 6, 7.5), make_timestamptz(2020, 1, 2, 3, 4, 5.5);
+select make_interval(years => 1, months => 2, days => 3);
 select make_date(2020, 2, 30);
 select make_time(25, 0, 0);
 select to_char(timestamp '2020-05-06 07:08:09.123456', 'YYYY-MM-DD HH24:MI:SS.US'), to_char(timestamp '2020-05-06 17:08:09', 'HH12:MI AM'), to_char(timestamp '2020-05-06', 'Day, DD Month YYYY'), to_char(timestamp '2020-05-06', 'FMDay, FMDD FMMonth YYYY'), to_char(timestamp '2020-05-06', 'Dy Mon DDth'), to_char(timestamp '2020-05-06', 'YY IYYY IW Q DDD D J WW CC'), to_char(date '2020-05-06', 'dd/mm/yyyy'), to_char(interval '1 day 02:03:04', 'DD HH24:MI:SS'), to_char(timestamptz '2020-05-06 00:00+00', 'TZ OF TZH:TZM');

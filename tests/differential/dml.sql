@@ -195,6 +195,8 @@ select * from generate_series(1, $1);
 -- params: 1 | 2
 values ($1, $2);
 -- params: a
+select concat('x', $1::text), $1 || 'b';
+-- params: a
 select concat('x', $1), $1 || 'b';
 -- params: 1
 select id from p where ($1 is null or id = $1) order by id;

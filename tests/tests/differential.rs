@@ -67,13 +67,7 @@ fn files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// Runs one scenario in a fresh database on both sides.
-fn run_file(
-    file: &Path,
-    name: &str,
-    ports: [u16; 2],
-    known: &mut BTreeMap<String, String>,
-    tally: &mut Tally,
-) -> anyhow::Result<()> {
+fn run_file(file: &Path, name: &str, ports: [u16; 2], known: &mut BTreeMap<String, String>, tally: &mut Tally) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
     let database = format!("d_{name}");
     for port in ports {

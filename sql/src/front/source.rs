@@ -65,7 +65,16 @@ impl Source {
         match token {
             Some(token) if token.span.start.line > 0 => {
                 let text = self.slice(token.span);
-                if text.is_empty() { self.syntax_error(None) } else { self.near("syntax error", text, token.span.start) }
+                // What PostgreSQL's grammar has and ours lacks is named, not called an error of the user's.
+                let head = self.text[..self.byte(token.span.start)].trim_end().to_ascii_lowercase();
+                let first = head.split_whitespace().next().unwrap_or_default();
+                match text {
+                    "" => self.syntax_error(None),
+                    t if t.eq_ignore_ascii_case("exclude") && head.contains(" over ") => SqlError::unsupported("EXCLUDE in a window frame"),
+                    "[" if first == "update" => SqlError::unsupported("assignment to an array element"),
+                    t if t.eq_ignore_ascii_case("similar") && head.contains("substring") => SqlError::unsupported("SUBSTRING … SIMILAR"),
+                    _ => self.near("syntax error", text, token.span.start),
+                }
             }
             _ => SqlError::new(SqlState::SYNTAX_ERROR, "syntax error at end of input").position(self.text.chars().count() as u32 + 1),
         }

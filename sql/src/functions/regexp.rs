@@ -99,6 +99,9 @@ fn translate(pattern: &str, o: &mut Options) -> Result<String> {
                 out.push_str("\\{");
                 i += 1;
             }
+            '{' if chars[i + 1..].split(|c| !c.is_ascii_digit() && *c != ',').next().is_some_and(too_many) => {
+                return Err(bad_pattern("invalid repetition count(s)"));
+            }
             c @ ('*' | '+' | '?')
                 if i == 0 || matches!(chars[i - 1], '(' | '|') && (i < 2 || chars[i - 2] != '\\') && !(c == '?' && chars[i - 1] == '(') =>
             {
@@ -253,6 +256,13 @@ fn compile(pattern: &str, mut o: Options) -> Result<Arc<Regex>> {
         c.insert(key, built.clone());
     });
     Ok(built)
+}
+
+/// Whether a bound of a `{m,n}` is above PostgreSQL's limit.
+fn too_many(bounds: &[char]) -> bool {
+    const REPETITIONS_MAX: u32 = 255;
+    let text: String = bounds.iter().collect();
+    text.split(',').any(|n| !n.is_empty() && n.parse::<u32>().map_or(true, |n| n > REPETITIONS_MAX))
 }
 
 /// The `regex` crate's refusal in PostgreSQL's words.

@@ -155,10 +155,13 @@ impl Session {
         let Some(parsed) = &statement.parsed else { return Ok(StatementDescription { parameters: vec![], fields: None }) };
         if let front::Statement::Execute { name, .. } = &parsed.statement {
             self.check_usable()?;
-            let target = self.statement_named(name)?;
-            let fields = match &target.parsed {
-                Some(inner) if plannable(inner) => self.plan(inner, &target.declared, true).await?.fields.clone(),
-                _ => None,
+            // One that does not exist (yet) has no columns to tell of: the error is EXECUTE's own.
+            let fields = match self.statement_named(name) {
+                Ok(target) => match &target.parsed {
+                    Some(inner) if plannable(inner) => self.plan(inner, &target.declared, true).await?.fields.clone(),
+                    _ => None,
+                },
+                Err(_) => None,
             };
             return Ok(StatementDescription { parameters: vec![], fields });
         }

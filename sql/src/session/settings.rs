@@ -111,7 +111,12 @@ pub const SETTINGS: &[Setting] = &[
     r("standard_conforming_strings", "on", Kind::Only(&["on"]), "Causes '...' strings to treat backslashes literally."),
     s("statement_timeout", "0", Kind::Millis, "Sets the maximum allowed duration of any statement."),
     s("synchronize_seqscans", "on", Kind::Bool, "Enable synchronized sequential scans."),
-    s("synchronous_commit", "on", Kind::Only(&["on", "remote_apply", "remote_write", "local"]), "Sets the current transaction's synchronization level."),
+    s(
+        "synchronous_commit",
+        "on",
+        Kind::Only(&["on", "remote_apply", "remote_write", "local"]),
+        "Sets the current transaction's synchronization level.",
+    ),
     r("TimeZone", "UTC", Kind::Text, "Sets the time zone for displaying and interpreting time stamps."),
     s("transaction_deferrable", "off", Kind::Bool, "Whether to defer a read-only serializable transaction."),
     s("transaction_isolation", "serializable", ISOLATION, "Sets the current transaction's isolation level."),
@@ -190,7 +195,11 @@ impl Settings {
     /// Back to the session's start.
     pub fn reset(&mut self, name: &str) -> Result<(String, bool)> {
         let Some(def) = definition(name) else {
-            return if self.values.remove(name).is_some() || name.contains('.') { Ok((name.to_owned(), false)) } else { Err(unknown(name)) };
+            return if self.values.remove(name).is_some() || name.contains('.') {
+                Ok((name.to_owned(), false))
+            } else {
+                Err(unknown(name))
+            };
         };
         if matches!(def.kind, Kind::ReadOnly) {
             return Err(read_only(def));
@@ -384,7 +393,10 @@ fn kibibytes(value: &str) -> Option<i64> {
 
 fn show_kibibytes(kib: i64) -> String {
     let units = [(1 << 30, "TB"), (1 << 20, "GB"), (1 << 10, "MB")];
-    units.iter().find(|(size, _)| kib % size == 0 && kib > 0).map_or_else(|| format!("{kib}kB"), |(size, unit)| format!("{}{unit}", kib / size))
+    units
+        .iter()
+        .find(|(size, _)| kib % size == 0 && kib > 0)
+        .map_or_else(|| format!("{kib}kB"), |(size, unit)| format!("{}{unit}", kib / size))
 }
 
 #[cfg(test)]

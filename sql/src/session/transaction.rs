@@ -101,7 +101,11 @@ impl Session {
             failed: false,
             isolation,
             read_only,
-            start_micros: self.env.now_micros(&self.db),
+            // A transaction begins with its first statement: now() = statement_timestamp() there.
+            start_micros: match self.env.statement_micros {
+                0 => self.env.now_micros(&self.db),
+                micros => micros,
+            },
             catalog: None,
             changes: None,
             deferred: DeferredChecks::default(),

@@ -8,8 +8,8 @@ use sqlparser::tokenizer::Span;
 
 use super::Binder;
 use super::expr::call_expr;
-use super::special::in_pg_catalog;
 use super::scope::{PendingWindow, idents, name_span};
+use super::special::in_pg_catalog;
 use crate::error::{Result, SqlError, SqlState};
 use crate::functions::registry::functions_named;
 use crate::functions::resolve::{ResolvedCall, resolve_function};
@@ -117,6 +117,11 @@ impl Binder<'_> {
                     return self.fail(span, SqlState::WRONG_OBJECT_TYPE, not_aggregate("FILTER"));
                 }
                 let bound = self.argument_values(name, &args.exprs)?;
+                if let ("row_to_json", [row]) = (name, &bound[..])
+                    && row.ty() == DataType::JSON
+                {
+                    return Ok(row.clone());
+                }
                 let call = self.call_bound(name, bound, span);
                 if parts.len() == 2 { call.map_err(in_pg_catalog) } else { call }
             }
@@ -126,22 +131,34 @@ impl Binder<'_> {
     /// Binds arguments. JSON functions see the column names of a whole row, which records do not carry: it arrives as JSON.
     fn argument_values(&mut self, name: &str, exprs: &[&ast::Expr]) -> Result<Vec<Expr>> {
         const ROW_READERS: [&str; 11] = [
-            "row_to_json", "to_json", "to_jsonb", "json_agg", "jsonb_agg", "json_build_object", "jsonb_build_object", "json_build_array",
-            "jsonb_build_array", "json_object_agg", "jsonb_object_agg",
+            "row_to_json",
+            "to_json",
+            "to_jsonb",
+            "json_agg",
+            "jsonb_agg",
+            "json_build_object",
+            "jsonb_build_object",
+            "json_build_array",
+            "jsonb_build_array",
+            "json_object_agg",
+            "jsonb_object_agg",
         ];
         let mut out = Vec::with_capacity(exprs.len());
         for e in exprs {
             let bound = self.expr(e)?;
             out.push(match (&bound, e) {
-                (Expr::Row { fields }, ast::Expr::Identifier(_)) if ROW_READERS.contains(&name) => {
+                (Expr::Row { fields }, ast::Expr::Identifier(_))
+                    if ROW_READERS.contains(&name) && (name != "row_to_json" || exprs.len() == 1) =>
+                {
                     let mut pairs = Vec::with_capacity(fields.len() * 2);
                     for field in fields {
-                        let Expr::Column { ordinal, .. } = field else { return Ok(exprs.iter().map(|e| self.expr(e)).collect::<Result<_>>()?) };
+                        let Expr::Column { ordinal, .. } = field else {
+                            return Ok(exprs.iter().map(|e| self.expr(e)).collect::<Result<_>>()?);
+                        };
                         pairs.push(Expr::Const { value: Datum::text(&self.cols[*ordinal].name), ty: DataType::TEXT });
                         pairs.push(field.clone());
                     }
                     let json = self.call_bound("json_of_row", pairs, e.span())?;
-                    if name == "row_to_json" { return Ok(vec![json]) }
                     json
                 }
                 _ => bound,
@@ -239,6 +256,9 @@ impl Binder<'_> {
             return self.fail(span, SqlState::FEATURE_NOT_SUPPORTED, "set-returning functions are not allowed here");
         };
         if let Some(place) = scope.no_sets {
+            if place == "CASE/WHEN" {
+                return self.fail(span, SqlState::DATATYPE_MISMATCH, "argument of CASE/WHEN must not return a set");
+            }
             let message = match place {
                 AGGREGATE_ARGUMENTS => "aggregate function calls cannot contain set-returning function calls".to_owned(),
                 _ => format!("set-returning functions are not allowed in {place}"),

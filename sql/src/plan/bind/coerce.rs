@@ -79,6 +79,10 @@ impl Binder<'_> {
                     && typmod == NO_TYPMOD
                     && let Expr::Const { value, .. } = expr
                 {
+                    let value = match value {
+                        Datum::Int4(n) if to.is_oid_like() => Datum::Oid(n as u32),
+                        value => value,
+                    };
                     return Ok(Some(Expr::Const { value, ty: to }));
                 }
                 Ok(Some(Expr::Cast { input: Box::new(expr), from, to, typmod, explicit }))

@@ -83,7 +83,8 @@ impl Binder<'_> {
             E::TypedString(typed) => {
                 let (to, typmod) = super::types::resolve(&typed.data_type).map_err(|x| self.at(e.span(), x))?;
                 // `char 'abc'` has no length, unlike `'abc'::char`.
-                let typmod = if matches!(typed.data_type, ast::DataType::Char(None) | ast::DataType::Character(None)) { -1 } else { typmod };
+                let typmod =
+                    if matches!(typed.data_type, ast::DataType::Char(None) | ast::DataType::Character(None)) { -1 } else { typmod };
                 let text = string_value(&typed.value.value).ok_or_else(|| SqlError::unsupported("this literal"))?;
                 let literal = Expr::Const { value: Datum::Text(text.into()), ty: DataType::UNKNOWN };
                 self.cast(literal, to, typmod, typed.value.span)
@@ -323,7 +324,13 @@ impl Binder<'_> {
             spans.push(x.span());
         }
         for when in conditions {
+            if let (Some(scope), None) = (self.scopes.last_mut(), &subject) {
+                scope.no_sets = Some("CASE/WHEN");
+            }
             let condition = self.expr(&when.condition)?;
+            if let Some(scope) = self.scopes.last_mut() {
+                scope.no_sets = Some("CASE");
+            }
             whens.push(match &subject {
                 Some((subject, span)) => self.operator("=", subject.clone(), condition, *span, when.condition.span())?,
                 None => self.boolean(condition, "CASE/WHEN", when.condition.span())?,

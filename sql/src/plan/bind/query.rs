@@ -124,7 +124,9 @@ impl Binder<'_> {
         self.scopes.pop();
         let variables = || format!("argument of {what} must not contain variables");
         let bound = match bound {
-            Err(error) if error.code == SqlState::UNDEFINED_COLUMN && matches!(e, ast::Expr::Identifier(_) | ast::Expr::CompoundIdentifier(_)) => {
+            Err(error)
+                if error.code == SqlState::UNDEFINED_COLUMN && matches!(e, ast::Expr::Identifier(_) | ast::Expr::CompoundIdentifier(_)) =>
+            {
                 return self.fail(e.span(), SqlState::INVALID_COLUMN_REFERENCE, variables());
             }
             bound => bound?,

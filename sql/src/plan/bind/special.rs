@@ -84,7 +84,10 @@ impl Binder<'_> {
         match names.last().map(|i| i.value.as_str()) {
             // Text compares by code point everywhere.
             Some("C" | "POSIX" | "default" | "ucs_basic" | "C.utf8" | "C.UTF-8") => {}
-            Some(other) => return self.unsupported(expr.span(), format!("collation \"{other}\"")),
+            Some(other) => {
+                let message = format!("collation \"{other}\" for encoding \"UTF8\" does not exist");
+                return self.fail(expr.span(), SqlState::UNDEFINED_OBJECT, message);
+            }
             None => return self.unsupported(expr.span(), "this collation"),
         }
         if !matches!(input.ty().category(), 'S') {

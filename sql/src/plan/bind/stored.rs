@@ -82,7 +82,16 @@ pub fn bind_ast(
         no_sets: Some(place),
         ..Scope::default()
     });
-    let bound = binder.expr(expr)?;
+    let bound = match binder.expr(expr) {
+        Err(error) if purpose == Purpose::Default && error.code == SqlState::UNDEFINED_COLUMN => {
+            return Err(SqlError {
+                message: "cannot use column reference in DEFAULT expression".into(),
+                code: SqlState::FEATURE_NOT_SUPPORTED,
+                ..error
+            });
+        }
+        bound => bound?,
+    };
     if has_subquery(&bound) {
         return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, format!("cannot use subquery in {}", place.trim_end_matches('s'))));
     }
