@@ -166,9 +166,10 @@ impl Node {
     pub async fn give_leases_away(&self, limit: Duration) {
         let moves = async {
             for descriptor in meridian_replication::api::RangeAdmin::leaseholder_ranges(&*self.store) {
-                let successor = descriptor.replicas.iter().find(|r| {
-                    r.node != self.id() && r.role == meridian_replication::api::ReplicaRole::Voter && self.store.is_live(r.node)
-                });
+                let successor = descriptor
+                    .replicas
+                    .iter()
+                    .find(|r| r.node != self.id() && r.role == meridian_replication::api::ReplicaRole::Voter && self.store.is_live(r.node));
                 if let (Some(to), Some(replica)) = (successor, self.store.replica(descriptor.id))
                     && let Err(error) = replica.transfer_lease(to.node).await
                 {

@@ -127,7 +127,11 @@ impl SqlError {
         self
     }
     /// Names the schema and table by the relation's OID, for callers that know the catalog.
-    pub fn of_relation(self, catalog: &crate::catalog::snapshot::CatalogSnapshot, relation: &crate::catalog::descriptor::RelationDescriptor) -> Self {
+    pub fn of_relation(
+        self,
+        catalog: &crate::catalog::snapshot::CatalogSnapshot,
+        relation: &crate::catalog::descriptor::RelationDescriptor,
+    ) -> Self {
         let schema = catalog.schemas.get(&relation.schema).map(|s| s.name.clone()).unwrap_or_default();
         self.table(schema, relation.name.clone())
     }

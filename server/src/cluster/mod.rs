@@ -171,7 +171,8 @@ async fn up(plan: UpPlan) -> Result<()> {
             Some(file)
         }
     };
-    let mut state = ClusterState { dir: dir.clone(), base_port: plan.base_port, latency_matrix, dead_after_secs: plan.dead_after, nodes: vec![] };
+    let mut state =
+        ClusterState { dir: dir.clone(), base_port: plan.base_port, latency_matrix, dead_after_secs: plan.dead_after, nodes: vec![] };
     for _ in 0..plan.nodes_per_region {
         for region in &plan.regions {
             state.push_node(region)?;

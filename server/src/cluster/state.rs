@@ -54,7 +54,8 @@ impl ClusterState {
     /// Reads the state.
     pub fn load(dir: &Path) -> Result<Self> {
         let path = Self::path(dir);
-        let text = std::fs::read_to_string(&path).with_context(|| format!("no cluster in {} (reading {})", dir.display(), path.display()))?;
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("no cluster in {} (reading {})", dir.display(), path.display()))?;
         serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))
     }
 

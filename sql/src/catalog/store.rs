@@ -292,9 +292,7 @@ async fn load(txn: &mut dyn KvTxn, version: u64) -> Result<CatalogSnapshot> {
 }
 
 fn initial_descriptors() -> Vec<Descriptor> {
-    let database = |id, name: &str| {
-        Descriptor::Database(DatabaseDescriptor { id, name: name.into(), owner: ROOT_ROLE_OID, comment: None })
-    };
+    let database = |id, name: &str| Descriptor::Database(DatabaseDescriptor { id, name: name.into(), owner: ROOT_ROLE_OID, comment: None });
     let schema = |id, database, name: &str, comment: &str| {
         Descriptor::Schema(SchemaDescriptor { id, database, name: name.into(), owner: ROOT_ROLE_OID, comment: Some(comment.into()) })
     };

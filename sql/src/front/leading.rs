@@ -34,7 +34,9 @@ fn dispatch(r: &mut Reader<'_>) -> Result<Statement> {
     match word {
         "select" | "values" | "with" => query(r),
         "insert" | "update" | "delete" => {
-            if let Some(n) = (1..r.rest().len()).find(|&n| r.word_at(n) == Some("current") && r.word_at(n + 1) == Some("of") && r.word_at(n - 1) == Some("where")) {
+            if let Some(n) = (1..r.rest().len())
+                .find(|&n| r.word_at(n) == Some("current") && r.word_at(n + 1) == Some("of") && r.word_at(n - 1) == Some("where"))
+            {
                 return Err(r.source.at(SqlError::unsupported("WHERE CURRENT OF"), r.tokens[r.at + n].span));
             }
             tree(r).map(Statement::Dml)

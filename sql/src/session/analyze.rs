@@ -265,9 +265,10 @@ impl Session {
         let (table, wanted) = match index {
             Some(IndexName::Itself) => {
                 let name = relation.0.last().map(|p| p.to_string().trim_matches('"').to_owned()).unwrap_or_default();
-                let owner = catalog.relations.values().find(|r| {
-                    r.database == self.database && r.table().is_some_and(|t| t.all_indexes().any(|i| i.name == name))
-                });
+                let owner = catalog
+                    .relations
+                    .values()
+                    .find(|r| r.database == self.database && r.table().is_some_and(|t| t.all_indexes().any(|i| i.name == name)));
                 let missing = || SqlError::new(SqlState::UNDEFINED_OBJECT, format!("index \"{name}\" does not exist"));
                 (owner.cloned().ok_or_else(missing)?, Some(name))
             }

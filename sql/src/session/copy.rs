@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use sqlparser::ast;
 
 use super::Session;
-use super::analyze::SessionAnalyzer;
 use super::api::ResultSink;
+use super::copy_binary::{self, BinaryReader, BinaryRecord};
 use super::copy_format::{Reader, Record, Style, shortened};
 use super::run::Commit;
 use crate::catalog::descriptor::{ColumnDescriptor, RelationDescriptor, RelationKind};
 use crate::error::{Result, SqlError, SqlState};
 use crate::exec::copy::CopyWriter;
-use crate::exec::eval::eval;
 use crate::exec::spill::DEFAULT_SPILL_BYTES;
 use crate::exec::subquery::eval_suspending;
 use crate::exec::{MemoryBudget, SpillArea};
 use crate::front::{Copy, CopyEnd, CopySource};
 use crate::plan::expr::Expr;
-use crate::types::{Datum, Io, parse_text, write_text};
+use crate::types::{Datum, Io, parse_binary, parse_text, write_text};
 
 impl Session {
     pub(super) async fn copy(&mut self, copy: &Copy, commit: Commit, sink: &mut dyn ResultSink) -> Result<()> {
@@ -29,7 +29,12 @@ impl Session {
         }
         let mut style = Style::new(&copy.options)?;
         let rows = match (&copy.source, copy.from) {
-            (CopySource::Table(name, columns), true) => self.copy_from(name, columns, style, copy.filter.as_ref(), sink).await?,
+            (CopySource::Table(name, columns), true) => {
+                if copy.filter.is_some() {
+                    return Err(SqlError::unsupported("COPY FROM … WHERE"));
+                }
+                self.copy_from(name, columns, style, sink).await?
+            }
             (CopySource::Query(_), true) => return Err(SqlError::new(SqlState::SYNTAX_ERROR, "COPY FROM needs a table")),
             (source, false) => self.copy_to(source, &mut style, sink).await?,
         };
@@ -63,12 +68,15 @@ impl Session {
             return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "COPY query must have a RETURNING clause"));
         };
         style.resolve(&fields.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(), false)?;
-        sink.copy_out(false, fields.len()).await?;
+        sink.copy_out(style.binary, fields.len()).await?;
         self.transaction().kv.begin_statement();
         let mut running = self.running(&planned.prepared.plan, false);
         let params: Arc<[Datum]> = Arc::from([]);
+        // One CopyData message for each row, as PostgreSQL sends them: clients rely on it. The binary header goes with the first.
         let mut out = vec![];
-        if style.header {
+        if style.binary {
+            out.extend_from_slice(copy_binary::HEADER);
+        } else if style.header {
             let names: Vec<Option<&str>> = fields.iter().map(|f| Some(f.name.as_str())).collect();
             style.write_header(&names, &mut out);
             sink.copy_data(std::mem::take(&mut out).into()).await?;
@@ -83,9 +91,13 @@ impl Session {
             let lookup = self.lookup(&catalog);
             let io = Io { session: &self.env.view, now: None, catalog: Some(&*lookup) };
             let mut texts = vec![String::new(); fields.len()];
-            // One CopyData message for each row, as PostgreSQL sends them: clients rely on it.
-            let mut messages = Vec::with_capacity(batch.len);
             for row in batch.rows() {
+                if style.binary {
+                    copy_binary::write_row(row, fields.iter().map(|f| f.ty), &mut out);
+                    sink.copy_data(Bytes::copy_from_slice(&out)).await?;
+                    out.clear();
+                    continue;
+                }
                 for ((text, datum), field) in texts.iter_mut().zip(row).zip(fields.iter()) {
                     text.clear();
                     write_text(datum, field.ty, io, text);
@@ -93,38 +105,26 @@ impl Session {
                 let values: Vec<Option<&str>> =
                     texts.iter().zip(row).map(|(t, d)| (!matches!(d, Datum::Null)).then_some(t.as_str())).collect();
                 style.write(&values, &mut out);
-                messages.push(bytes::Bytes::from(std::mem::take(&mut out)));
+                sink.copy_data(Bytes::copy_from_slice(&out)).await?;
+                out.clear();
             }
-            for message in messages {
-                sink.copy_data(message).await?;
-            }
+        }
+        if style.binary {
+            out.extend_from_slice(&copy_binary::TRAILER);
+            sink.copy_data(out.into()).await?;
         }
         sink.copy_done().await?;
         Ok(rows)
     }
 
-    async fn copy_from(
-        &mut self,
-        name: &ast::ObjectName,
-        columns: &[String],
-        mut style: Style,
-        filter: Option<&ast::Expr>,
-        sink: &mut dyn ResultSink,
-    ) -> Result<u64> {
+    async fn copy_from(&mut self, name: &ast::ObjectName, columns: &[String], mut style: Style, sink: &mut dyn ResultSink) -> Result<u64> {
         let relation = self.relation(name).await?;
         if self.transaction().read_only {
             return Err(SqlError::new(SqlState::READ_ONLY_SQL_TRANSACTION, "cannot execute COPY FROM in a read-only transaction"));
         }
         let target = Target::new(&relation, columns)?;
-        let filter = match filter {
-            Some(expr) => {
-                let catalog = self.catalog().await?;
-                Some(SessionAnalyzer::new(self.database, self.env.view.clone()).predicate(&catalog, &relation, expr)?)
-            }
-            None => None,
-        };
         style.resolve(&target.given.iter().map(|at| target.columns[*at].name.as_str()).collect::<Vec<_>>(), true)?;
-        sink.copy_in(false, target.given.len()).await?;
+        sink.copy_in(style.binary, target.given.len()).await?;
         self.transaction().kv.begin_statement();
         let expressions = {
             let catalog = self.catalog().await?;
@@ -138,18 +138,31 @@ impl Session {
         }
         let mut writer = CopyWriter::new(&relation, checks)?;
         let mut reader = Reader::new(style.clone());
+        let mut binary = BinaryReader::default();
         let mut header = style.header;
         loop {
             let chunk = sink.copy_next().await?;
-            if let Some(chunk) = &chunk {
-                reader.feed(chunk)?;
+            match &chunk {
+                Some(chunk) if style.binary => binary.feed(chunk)?,
+                Some(chunk) => reader.feed(chunk)?,
+                None => {}
             }
             let last = chunk.is_none();
             let memory = MemoryBudget::new(self.env.settings.work_mem_bytes());
             let spill = SpillArea::new(self.db.spill_dir.clone(), DEFAULT_SPILL_BYTES);
             let view = self.env.view.clone();
             let mut cx = self.exec_context(Arc::from([]), Commit::Later, memory, spill).await?;
-            loop {
+            while style.binary {
+                let Some(record) = binary.next(last)? else { break };
+                let mut row = target.binary_row(record, binary.line)?;
+                for (at, default) in defaults.iter().enumerate() {
+                    if let Some(default) = default {
+                        row[at] = default_value(default, &mut cx).await?;
+                    }
+                }
+                writer.push(row, &mut cx).await?;
+            }
+            while !style.binary {
                 let record = match reader.next(last) {
                     Ok(Some(record)) => record,
                     Ok(None) => break,
@@ -168,11 +181,6 @@ impl Session {
                     if let Some(default) = default {
                         row[at] = default_value(default, &mut cx).await?;
                     }
-                }
-                if let Some(filter) = &filter
-                    && !matches!(eval(filter, &row, &mut cx.eval())?, Datum::Bool(true))
-                {
-                    continue;
                 }
                 writer.push(row, &mut cx).await.map_err(|e| target.context(e, &reader))?;
             }
@@ -263,14 +271,28 @@ impl<'r> Target<'r> {
         error
     }
 
+    fn binary_row(&self, record: BinaryRecord, line: u64) -> Result<Vec<Datum>> {
+        if record.len() != self.given.len() {
+            let message = format!("row field count is {}, expected {}", record.len(), self.given.len());
+            let error = SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, message);
+            return Err(self.place(error, format!("COPY {}, line {line}", self.relation.name)));
+        }
+        let mut row = vec![Datum::Null; self.columns.len()];
+        for (at, field) in self.given.iter().zip(record) {
+            let column = &self.columns[*at];
+            if let Some(bytes) = field {
+                row[*at] = parse_binary(column.ty, column.typmod, &bytes)
+                    .map_err(|e| self.place(e, format!("COPY {}, line {line}, column {}", self.relation.name, column.name)))?;
+            }
+        }
+        Ok(row)
+    }
+
     fn row(&self, record: Record, io: Io<'_>, reader: &Reader) -> Result<Vec<Datum>> {
         if record.len() > self.given.len() {
             return Err(self.context(SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, "extra data after last expected column"), reader));
         }
-        if let Some(missing) = self.given.get(record.len()) {
-            let message = format!("missing data for column \"{}\"", self.columns[*missing].name);
-            return Err(self.context(SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, message), reader));
-        }
+        let count = record.len();
         let mut row = vec![Datum::Null; self.columns.len()];
         for (at, field) in self.given.iter().zip(record) {
             let column = &self.columns[*at];
@@ -280,6 +302,11 @@ impl<'r> Target<'r> {
                     self.place(e, format!("COPY {}, line {}, column {}: \"{value}\"", self.relation.name, reader.line, column.name))
                 })?;
             }
+        }
+        // After the values that are there, like PostgreSQL: of two errors in a row it reports the first.
+        if let Some(missing) = self.given.get(count) {
+            let message = format!("missing data for column \"{}\"", self.columns[*missing].name);
+            return Err(self.context(SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, message), reader));
         }
         Ok(row)
     }

@@ -12,6 +12,8 @@ const MAX_RECORD_BYTES: usize = 256 << 20;
 pub struct Style {
     /// CSV instead of text.
     pub csv: bool,
+    /// Binary (see [`super::copy_binary`]): the other options do not apply.
+    pub binary: bool,
     delimiter: u8,
     null: String,
     /// A header line is read or written.
@@ -40,10 +42,20 @@ impl Style {
     pub fn new(options: &CopyOptions) -> Result<Self> {
         let invalid = |message: &str| SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message);
         let csv = match options.format {
-            CopyFormat::Text => false,
+            CopyFormat::Text | CopyFormat::Binary => false,
             CopyFormat::Csv => true,
-            CopyFormat::Binary => return Err(SqlError::unsupported("COPY BINARY")),
         };
+        let binary = options.format == CopyFormat::Binary;
+        let syntax = |message: &str| SqlError::new(SqlState::SYNTAX_ERROR, message);
+        if binary && options.delimiter.is_some() {
+            return Err(syntax("cannot specify DELIMITER in BINARY mode"));
+        }
+        if binary && options.null.is_some() {
+            return Err(syntax("cannot specify NULL in BINARY mode"));
+        }
+        if binary && options.header {
+            return Err(invalid("cannot specify HEADER in BINARY mode"));
+        }
         if !csv && (options.quote.is_some() || options.escape.is_some()) {
             let what = if options.quote.is_some() { "quote" } else { "escape" };
             return Err(invalid(&format!("COPY {what} available only in CSV mode")));
@@ -77,6 +89,7 @@ impl Style {
         }
         Ok(Style {
             csv,
+            binary,
             delimiter,
             null,
             header: options.header,

@@ -401,7 +401,6 @@ pub(super) fn plannable(parsed: &Parsed) -> bool {
     matches!(parsed.statement, front::Statement::Query { as_of: None, .. } | front::Statement::Dml(_))
 }
 
-
 fn with_formats(fields: &Arc<[Field]>, formats: &[i16]) -> Result<Arc<[Field]>> {
     if formats.len() > 1 && formats.len() != fields.len() {
         let message = format!("bind message has {} result formats but query has {} columns", formats.len(), fields.len());

@@ -18,14 +18,15 @@
 mod analyze;
 pub mod api;
 mod copy;
+mod copy_binary;
 mod copy_format;
 mod cursor;
 mod database;
 mod ddl;
 mod environment;
 mod explain;
-mod extras;
 mod extended;
+mod extras;
 mod functions;
 mod plan_cache;
 mod run;

@@ -260,12 +260,8 @@ fn invalid(def: &Setting, value: &str) -> SqlError {
     let error = SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid value for parameter \"{}\": \"{value}\"", def.name));
     let known_number = split_unit(value).is_some();
     match def.kind {
-        Kind::Millis if known_number => {
-            error.hint("Valid units for this parameter are \"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\".")
-        }
-        Kind::Kibibytes(..) if known_number => {
-            error.hint("Valid units for this parameter are \"B\", \"kB\", \"MB\", \"GB\", and \"TB\".")
-        }
+        Kind::Millis if known_number => error.hint("Valid units for this parameter are \"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\"."),
+        Kind::Kibibytes(..) if known_number => error.hint("Valid units for this parameter are \"B\", \"kB\", \"MB\", \"GB\", and \"TB\"."),
         _ => error,
     }
 }

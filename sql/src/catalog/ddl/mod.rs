@@ -223,7 +223,9 @@ impl DdlRun<'_> {
                 self.create_schema(schema_name, *if_not_exists).await?;
                 Ok("CREATE SCHEMA".into())
             }
-            ast::Statement::Drop { object_type, if_exists, names, cascade, .. } => self.drop_objects(object_type, *if_exists, names, *cascade),
+            ast::Statement::Drop { object_type, if_exists, names, cascade, .. } => {
+                self.drop_objects(object_type, *if_exists, names, *cascade)
+            }
             ast::Statement::Truncate(truncate) => {
                 self.truncate(truncate).await?;
                 Ok("TRUNCATE TABLE".into())

@@ -54,8 +54,9 @@ impl DdlRun<'_> {
         };
         if matches!(oid, PG_CATALOG_OID | INFORMATION_SCHEMA_OID) {
             let message = format!("permission denied to create \"{}\"", display(name));
-            return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message)
-                .detail("System catalog modifications are currently disallowed."));
+            return Err(
+                SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message).detail("System catalog modifications are currently disallowed.")
+            );
         }
         Ok((oid, last))
     }

@@ -20,8 +20,6 @@ pub use format::{
     DateOrder, DateStyle, write_date, write_iso_date, write_iso_timestamp, write_iso_timestamptz, write_time, write_timestamp,
     write_timestamptz, write_timetz,
 };
-pub use zone::{
-    Zone, abbreviations, current_zone_offset, find_zone, timestamp_to_timestamptz, timestamptz_to_timestamp, timezone_setting,
-};
+pub use zone::{Zone, abbreviations, current_zone_offset, find_zone, timestamp_to_timestamptz, timestamptz_to_timestamp, timezone_setting};
 
 pub(crate) use format::write_fraction;
