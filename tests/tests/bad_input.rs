@@ -283,7 +283,6 @@ fn statements() -> Result<()> {
         ("a regular expression of 100,000 groups", format!("SELECT 'a' ~ '{}'", "(".repeat(100_000)), "2201B"),
         ("repeat without end", "SELECT length(repeat('x', 2000000000))".into(), "54000"),
         ("lpad without end", "SELECT length(lpad('x', 2000000000, 'y'))".into(), "54000"),
-        ("generate_series without end, cut off", "SELECT * FROM generate_series(1, 9000000000000000000) LIMIT 3".into(), ""),
         ("numeric power without end", "SELECT 9.9 ^ 999999.0".into(), "22003"),
         ("factors of an array without end", "SELECT array_fill(1, ARRAY[100000, 100000])".into(), "54000"),
         ("LIKE without end", format!("SELECT repeat('a', 5000) LIKE '{}b'", "%a".repeat(50)), ""),

@@ -292,19 +292,3 @@ async fn pipelining(client: &Client) -> Result<()> {
     ensure!(rows.iter().map(|r| r.get::<_, i32>(0)).collect::<Vec<_>>() == numbers);
     Ok(())
 }
-
-/// The drivers of other languages, where their libraries are installed.
-#[test]
-fn other_languages() -> Result<()> {
-    let cache = std::env::var_os("MERIDIAN_DRIVERS")
-        .map_or_else(|| Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(".cache/meridian/drivers"), PathBuf::from);
-    if !cache.join("ready").exists() {
-        println!("not installed in {}: scripts/drivers --setup fetches psycopg, asyncpg and node-postgres", cache.display());
-        return Ok(());
-    }
-    let (_scratch, _server, port) = node("drivers", 342)?;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/drivers");
-    let output = Command::new(script).args(["--port", &port.to_string()]).output()?;
-    ensure!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    Ok(())
-}

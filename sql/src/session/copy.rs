@@ -6,6 +6,7 @@ use bytes::Bytes;
 use sqlparser::ast;
 
 use super::Session;
+use super::analyze::SessionAnalyzer;
 use super::api::ResultSink;
 use super::copy_binary::{self, BinaryReader, BinaryRecord};
 use super::copy_format::{Reader, Record, Style, shortened};
@@ -13,6 +14,7 @@ use super::run::Commit;
 use crate::catalog::descriptor::{ColumnDescriptor, RelationDescriptor, RelationKind};
 use crate::error::{Result, SqlError, SqlState};
 use crate::exec::copy::CopyWriter;
+use crate::exec::eval::eval;
 use crate::exec::spill::DEFAULT_SPILL_BYTES;
 use crate::exec::subquery::eval_suspending;
 use crate::exec::{MemoryBudget, SpillArea};
@@ -29,12 +31,7 @@ impl Session {
         }
         let mut style = Style::new(&copy.options)?;
         let rows = match (&copy.source, copy.from) {
-            (CopySource::Table(name, columns), true) => {
-                if copy.filter.is_some() {
-                    return Err(SqlError::unsupported("COPY FROM … WHERE"));
-                }
-                self.copy_from(name, columns, style, sink).await?
-            }
+            (CopySource::Table(name, columns), true) => self.copy_from(name, columns, style, copy.filter.as_ref(), sink).await?,
             (CopySource::Query(_), true) => return Err(SqlError::new(SqlState::SYNTAX_ERROR, "COPY FROM needs a table")),
             (source, false) => self.copy_to(source, &mut style, sink).await?,
         };
@@ -117,12 +114,26 @@ impl Session {
         Ok(rows)
     }
 
-    async fn copy_from(&mut self, name: &ast::ObjectName, columns: &[String], mut style: Style, sink: &mut dyn ResultSink) -> Result<u64> {
+    async fn copy_from(
+        &mut self,
+        name: &ast::ObjectName,
+        columns: &[String],
+        mut style: Style,
+        filter: Option<&ast::Expr>,
+        sink: &mut dyn ResultSink,
+    ) -> Result<u64> {
         let relation = self.relation(name).await?;
         if self.transaction().read_only {
             return Err(SqlError::new(SqlState::READ_ONLY_SQL_TRANSACTION, "cannot execute COPY FROM in a read-only transaction"));
         }
         let target = Target::new(&relation, columns)?;
+        let filter = match filter {
+            Some(expr) => {
+                let catalog = self.catalog().await?;
+                Some(SessionAnalyzer::new(self.database, self.env.view.clone()).predicate(&catalog, &relation, expr)?)
+            }
+            None => None,
+        };
         style.resolve(&target.given.iter().map(|at| target.columns[*at].name.as_str()).collect::<Vec<_>>(), true)?;
         sink.copy_in(style.binary, target.given.len()).await?;
         self.transaction().kv.begin_statement();
@@ -160,6 +171,11 @@ impl Session {
                         row[at] = default_value(default, &mut cx).await?;
                     }
                 }
+                if let Some(filter) = &filter
+                    && !matches!(eval(filter, &row, &mut cx.eval())?, Datum::Bool(true))
+                {
+                    continue;
+                }
                 writer.push(row, &mut cx).await?;
             }
             while !style.binary {
@@ -181,6 +197,11 @@ impl Session {
                     if let Some(default) = default {
                         row[at] = default_value(default, &mut cx).await?;
                     }
+                }
+                if let Some(filter) = &filter
+                    && !matches!(eval(filter, &row, &mut cx.eval())?, Datum::Bool(true))
+                {
+                    continue;
                 }
                 writer.push(row, &mut cx).await.map_err(|e| target.context(e, &reader))?;
             }

@@ -66,6 +66,7 @@ fn same_columns(a: Option<&[Field]>, b: Option<&[Field]>) -> bool {
 impl Session {
     /// Parse.
     pub async fn parse(&mut self, name: &str, sql: &str, types: &[u32]) -> Result<()> {
+        self.pipeline_begins();
         if !name.is_empty() && self.statements.contains_key(name) {
             let message = format!("prepared statement \"{name}\" already exists");
             return Err(SqlError::new(SqlState::DUPLICATE_PREPARED_STATEMENT, message));
@@ -154,6 +155,7 @@ impl Session {
 
     /// Describe of a statement.
     pub async fn describe_statement(&mut self, name: &str) -> Result<StatementDescription> {
+        self.pipeline_begins();
         let statement = self.statement_named(name)?;
         let Some(parsed) = &statement.parsed else { return Ok(StatementDescription { parameters: vec![], fields: None }) };
         if let front::Statement::Execute { name, .. } = &parsed.statement {
@@ -210,6 +212,7 @@ impl Session {
         values: &[Option<Bytes>],
         result_formats: &[i16],
     ) -> Result<()> {
+        self.pipeline_begins();
         let name = statement;
         let statement = self.statement_named(name)?;
         if !portal.is_empty() && self.portals.contains_key(portal) {
@@ -380,8 +383,17 @@ impl Session {
         self.portals.remove(name);
     }
 
+    /// The first message after a Sync: a cancel request that came while the session was idle has nothing to cancel.
+    fn pipeline_begins(&mut self) {
+        if !std::mem::replace(&mut self.in_pipeline, true) {
+            self.cancel.reset();
+            self.cancel.deadline = None;
+        }
+    }
+
     /// Sync: the end of an implicit transaction.
     pub async fn sync(&mut self, _sink: &mut dyn ResultSink) -> Result<()> {
+        self.in_pipeline = false;
         if self.txn.as_ref().is_some_and(|t| !t.explicit) {
             self.cancel.reset();
             self.cancel.deadline = None;

@@ -64,6 +64,8 @@ pub struct Session {
     statements: BTreeMap<String, Arc<Statement>>,
     portals: BTreeMap<String, Portal>,
     cancel: CancelToken,
+    /// Extended-protocol messages have come since the last Sync.
+    in_pipeline: bool,
 }
 
 /// Cancels what a session is doing, from another connection.
@@ -127,6 +129,7 @@ impl Session {
             statements: BTreeMap::new(),
             portals: BTreeMap::new(),
             cancel,
+            in_pipeline: false,
         })
     }
 

@@ -39,6 +39,9 @@ use buffer::WriteBuffer;
 use reads::ReadSet;
 pub(crate) use registry::{Live, Registry};
 
+/// Bytes of one key with its value at most: what one proposal and one message between nodes carry well.
+const ENTRY_BYTES_MAX: usize = 16 << 20;
+
 /// What all transactions of a gateway share.
 #[derive(Debug)]
 pub(crate) struct Gateway {
@@ -203,6 +206,12 @@ impl Txn {
     }
 
     fn write(&mut self, key: Key, value: Option<Bytes>, expect: Expect) -> Result<(), KvError> {
+        let bytes = key.len() + value.as_ref().map_or(0, Bytes::len);
+        if bytes > ENTRY_BYTES_MAX {
+            let message =
+                format!("an entry of {bytes} bytes is larger than the {ENTRY_BYTES_MAX} bytes that a row or index entry may take");
+            return Err(KvError::LimitExceeded(message));
+        }
         self.check_open()?;
         if self.options.read_only || self.options.as_of.is_some() {
             return Err(KvError::ReadOnly);
