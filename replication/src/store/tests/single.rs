@@ -65,6 +65,24 @@ async fn what_was_acknowledged_survives_crashes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_full_disk_refuses_and_recovers() {
+    let mut world = World::new(3);
+    world.await_lease(TABLES, None).await;
+    world.put("\x10a", "1").await;
+    world.nodes[&NodeId(1)].engine.set_capacity(Some(0));
+    let replica = world.store(1).replica(TABLES).unwrap();
+    // Admitted before it enters the log, or not at all: nothing waits for space.
+    let late = world.command("\x10b", "2");
+    let refused = replica.propose(&replica.lease().unwrap(), late).await;
+    assert!(matches!(refused, Err(ProposeError::Storage(meridian_storage::StorageError::DiskFull(_)))), "{refused:?}");
+    assert_eq!(world.get(1, "\x10a").as_deref(), Some("1"));
+    world.nodes[&NodeId(1)].engine.set_capacity(None);
+    world.put("\x10c", "3").await;
+    world.put("\x10d", "4").await;
+    assert_eq!(world.get(1, "\x10b"), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn ranges_split() {
     let mut world = World::new(4);
     world.await_lease(TABLES, None).await;
