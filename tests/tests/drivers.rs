@@ -1,8 +1,5 @@
-//! One scenario through real drivers. tokio-postgres runs here; psycopg, asyncpg and node-postgres run by `scripts/drivers`, which this
-//! calls too where it finds their libraries (`scripts/drivers --setup` fetches them).
+//! One scenario through real drivers. tokio-postgres runs here; psycopg, asyncpg and node-postgres run by `scripts/drivers`.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};

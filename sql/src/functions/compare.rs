@@ -34,7 +34,6 @@ macro_rules! six {
 pub(super) use six;
 
 /// Types with a flat representation.
-
 pub(super) const FLAT: &[Entry] = six! {
     "booleq" "boolne" "boollt" "boolle" "boolgt" "boolge": |x| boolean(&x[0])?.cmp(&boolean(&x[1])?);
     "int2eq" "int2ne" "int2lt" "int2le" "int2gt" "int2ge": |x| i2(&x[0])?.cmp(&i2(&x[1])?);

@@ -238,5 +238,5 @@ pub fn operators_named(name: &str) -> &'static [OperatorDef] {
 /// Whether PostgreSQL 15 has a function that would take this call and that we do not implement.
 pub fn is_known_unsupported(name: &str, args: &[DataType]) -> bool {
     let fits = |params: &&[DataType]| params.len() == args.len() && super::coerce::can_coerce(args, params);
-    REGISTRY.unsupported.get(name).is_some_and(|all| all.iter().any(|p| fits(&p)))
+    REGISTRY.unsupported.get(name).is_some_and(|all| all.iter().any(fits))
 }

@@ -163,8 +163,7 @@ impl Session {
             let spill = SpillArea::new(self.db.spill_dir.clone(), DEFAULT_SPILL_BYTES);
             let view = self.env.view.clone();
             let mut cx = self.exec_context(Arc::from([]), Commit::Later, memory, spill).await?;
-            while style.binary {
-                let Some(record) = binary.next(last)? else { break };
+            while let Some(record) = if style.binary { binary.next(last)? } else { None } {
                 let mut row = target.binary_row(record, binary.line)?;
                 for (at, default) in defaults.iter().enumerate() {
                     if let Some(default) = default {
@@ -178,8 +177,8 @@ impl Session {
                 }
                 writer.push(row, &mut cx).await?;
             }
-            while !style.binary {
-                let record = match reader.next(last) {
+            loop {
+                let record = match if style.binary { Ok(None) } else { reader.next(last) } {
                     Ok(Some(record)) => record,
                     Ok(None) => break,
                     Err(error) => return Err(target.context(error, &reader)),

@@ -171,7 +171,8 @@ impl Style {
 
     fn write_csv(&self, text: &str, alone: bool, force: bool, out: &mut Vec<u8>) {
         let special = |b: u8| b == self.delimiter || b == self.quote || b == b'\n' || b == b'\r';
-        if !force && text != self.null && !text.bytes().any(special) && !(alone && text == "\\.") {
+        let plain = text != self.null && !text.bytes().any(special);
+        if !force && plain && (!alone || text != "\\.") {
             out.extend_from_slice(text.as_bytes());
             return;
         }

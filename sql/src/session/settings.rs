@@ -377,7 +377,7 @@ fn show_millis(ms: u64) -> String {
     if ms == 0 {
         return "0".into();
     }
-    units.iter().find(|(size, _)| ms % size == 0).map_or_else(|| format!("{ms}ms"), |(size, unit)| format!("{}{unit}", ms / size))
+    units.iter().find(|(size, _)| ms.is_multiple_of(*size)).map_or_else(|| format!("{ms}ms"), |(size, unit)| format!("{}{unit}", ms / size))
 }
 
 fn kibibytes(value: &str) -> Option<i64> {

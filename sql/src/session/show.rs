@@ -108,7 +108,8 @@ impl Session {
                 self.portals.clear();
                 self.statements.clear();
                 if let Some(entry) = self.db.sessions.lock().get_mut(&self.pid) {
-                    (entry.prepared.clear(), entry.cursors.clear());
+                    entry.prepared.clear();
+                    entry.cursors.clear();
                 }
                 self.env.sequences = Default::default();
                 self.env.settings.reset_all();

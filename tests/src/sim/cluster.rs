@@ -73,7 +73,7 @@ impl Cluster {
             let clock = Arc::new(SimulatedClock::new(origin, START_UNIX_NANOS));
             clock.set_error(plan.clock_errors[index]);
             let sync_micros = Arc::new(AtomicU64::new(plan.sync_time.as_micros() as u64));
-            Machine { index, address: format!("node-{}", index + 1), region: region(index), clock, sync_micros }
+            Machine { address: format!("node-{}", index + 1), region: region(index), clock, sync_micros }
         };
         let slot = |_| Slot {
             process: Mutex::new(None),
@@ -155,11 +155,6 @@ impl Cluster {
     pub fn wrong(&self, what: String) {
         tracing::error!("WRONG: {what}");
         self.wrong.lock().push(what);
-    }
-
-    /// True time.
-    pub fn now(&self) -> Timestamp {
-        Timestamp::from_unix_nanos(START_UNIX_NANOS + self.origin.elapsed().as_nanos() as u64)
     }
 
     /// True time, for those who outlive a borrow.

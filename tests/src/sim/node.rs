@@ -27,8 +27,6 @@ const FIRST_RANGE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What outlives a process: its machine.
 pub struct Machine {
-    /// Place in the cluster, from 0.
-    pub index: usize,
     /// Where its process listens.
     pub address: String,
     /// Its region.
@@ -45,8 +43,6 @@ pub struct Process {
     pub identity: Identity,
     /// Its replicas.
     pub store: Arc<Store>,
-    /// The cluster as it sees it.
-    pub registry: Arc<Registry>,
     /// The key-value store as it serves it.
     pub kv: Arc<Node>,
     /// Its disk.
@@ -122,7 +118,7 @@ impl Process {
         let policy = Policy { replication_factor: plan.replication_factor, ..Policy::default() };
         let options = QueueOptions { policy, retry_max: Duration::from_secs(3), ..QueueOptions::default() };
         let queue = ReplicateQueue::start(store.clone(), registry.clone(), identity.node, options, &entropy.fork("placement"), &tasks);
-        Ok(Process { identity, store, registry, kv, engine, tasks, _queue: queue })
+        Ok(Process { identity, store, kv, engine, tasks, _queue: queue })
     }
 
     /// Its node id.

@@ -16,7 +16,6 @@ use parking_lot::Mutex;
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     holder: NodeId,
-    low_water: Timestamp,
     end: Timestamp,
     /// The last sample in which it stood.
     at: u64,
@@ -42,12 +41,7 @@ impl LeaseObserver {
         for (range, holder, lease) in leases {
             let terms = self.terms.entry(*range).or_default();
             let new = !terms.contains_key(&lease.term);
-            let seen = terms.entry(lease.term).or_insert(Seen {
-                holder: *holder,
-                low_water: lease.low_water,
-                end: lease.expiration,
-                at: self.samples,
-            });
+            let seen = terms.entry(lease.term).or_insert(Seen { holder: *holder, end: lease.expiration, at: self.samples });
             if seen.holder != *holder {
                 self.wrong.push(format!("L1: {range} {}: both {} and {holder} hold the lease", lease.term, seen.holder));
             }

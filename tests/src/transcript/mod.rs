@@ -77,7 +77,7 @@ pub fn steps(script: &str) -> Vec<Step> {
 
 /// Whether COPY data follows: a script says so with `\.` before the next statement.
 fn has_data<'a>(lines: &mut impl Iterator<Item = &'a str>) -> bool {
-    lines.take_while(|l| !l.ends_with(';') && !(l.starts_with('\\') && *l != "\\.")).any(|l| l == "\\.")
+    lines.take_while(|l| !l.ends_with(';') && (!l.starts_with('\\') || *l == "\\.")).any(|l| l == "\\.")
 }
 
 /// Runs the steps in one psql session and gives what each printed.

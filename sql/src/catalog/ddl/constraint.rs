@@ -16,7 +16,7 @@ pub(super) enum ConstraintSpec {
     /// PRIMARY KEY or UNIQUE.
     Key { name: Option<String>, primary: bool, columns: Vec<String>, include: Vec<String> },
     /// CHECK.
-    Check { name: Option<String>, expr: ast::Expr, column: Option<String> },
+    Check { name: Option<String>, expr: Box<ast::Expr>, column: Option<String> },
     /// FOREIGN KEY.
     Foreign { name: Option<String>, columns: Vec<String>, key: Box<ast::ForeignKeyConstraint> },
 }
@@ -43,7 +43,7 @@ impl DdlRun<'_> {
                         refuse_unique_options(key)?;
                         ConstraintSpec::Key { name, primary: false, columns: vec![own], include: vec![] }
                     }
-                    ast::ColumnOption::Check(check) => ConstraintSpec::Check { name, expr: check.expr.as_ref().clone(), column: Some(own) },
+                    ast::ColumnOption::Check(check) => ConstraintSpec::Check { name, expr: check.expr.clone(), column: Some(own) },
                     ast::ColumnOption::ForeignKey(key) => ConstraintSpec::Foreign { name, columns: vec![own], key: Box::new(key.clone()) },
                     _ => continue,
                 });
@@ -360,9 +360,7 @@ pub(super) fn constraint_spec(constraint: &ast::TableConstraint) -> Result<Const
                 include: idents(&key.include),
             })
         }
-        ast::TableConstraint::Check(check) => {
-            Ok(ConstraintSpec::Check { name: name(&check.name), expr: check.expr.as_ref().clone(), column: None })
-        }
+        ast::TableConstraint::Check(check) => Ok(ConstraintSpec::Check { name: name(&check.name), expr: check.expr.clone(), column: None }),
         ast::TableConstraint::ForeignKey(key) => {
             Ok(ConstraintSpec::Foreign { name: name(&key.name), columns: idents(&key.columns), key: Box::new(key.clone()) })
         }

@@ -29,7 +29,7 @@ impl DdlRun<'_> {
             match kind {
                 ast::ObjectType::Schema => self.drop_schema(name, if_exists, cascade)?,
                 ast::ObjectType::Index => self.drop_index(name, if_exists, cascade)?,
-                _ => roots.extend(self.to_drop(word, name, if_exists)?),
+                _ => roots.extend(self.relation_to_drop(word, name, if_exists)?),
             }
         }
         let what = match roots.as_slice() {
@@ -41,7 +41,7 @@ impl DdlRun<'_> {
     }
 
     /// The relation that a DROP names; `None` when it may be absent and is.
-    fn to_drop(&mut self, word: &str, name: &ast::ObjectName, if_exists: bool) -> Result<Option<Oid>> {
+    fn relation_to_drop(&mut self, word: &str, name: &ast::ObjectName, if_exists: bool) -> Result<Option<Oid>> {
         let (schema, last) = self.split_name(name)?;
         let found = self.find(name)?.and_then(|oid| self.catalog().relations.get(&oid).cloned());
         let Some(relation) = found else {

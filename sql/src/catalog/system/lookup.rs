@@ -370,7 +370,7 @@ fn width(columns: &[ColumnDescriptor]) -> i64 {
     const HEADER: i64 = 24;
     /// What a value of variable length is taken to need.
     const VARIABLE: i64 = 32;
-    columns.iter().map(|c| if c.ty.len() > 0 { i64::from(c.ty.len()) } else { VARIABLE }).sum::<i64>() + HEADER
+    columns.iter().map(|c| if !c.ty.is_empty() { i64::from(c.ty.len()) } else { VARIABLE }).sum::<i64>() + HEADER
 }
 
 /// Input of the types that name functions and operators. `None`: there is no such thing.

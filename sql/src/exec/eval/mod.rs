@@ -99,7 +99,7 @@ pub fn eval(expr: &Expr, row: &[Datum], cx: &mut EvalCx<'_>) -> Result<Datum> {
         Expr::Outer { depth, ordinal, .. } => outer(*depth, *ordinal, cx).cloned(),
         _ => {
             cx.depth += 1;
-            let result = if cx.depth % DEPTH_STEP == 0 {
+            let result = if cx.depth.is_multiple_of(DEPTH_STEP) {
                 stacker::maybe_grow(128 * 1024, 1024 * 1024, || eval_node(expr, row, cx))
             } else {
                 eval_node(expr, row, cx)

@@ -50,10 +50,11 @@ async fn call_set(
 
 /// Makes a row of `width` columns: a single record value is taken apart when more are wanted.
 fn spread(mut row: Vec<Datum>, width: usize) -> Vec<Datum> {
-    if row.len() == 1 && width > 1 {
-        if let Datum::Record(fields) = &row[0] {
-            row = fields.to_vec();
-        }
+    if row.len() == 1
+        && width > 1
+        && let Datum::Record(fields) = &row[0]
+    {
+        row = fields.to_vec();
     }
     row.resize(width, Datum::Null);
     row

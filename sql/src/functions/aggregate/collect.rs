@@ -175,7 +175,7 @@ struct Ordered {
 }
 
 impl Ordered {
-    fn new(kind: OrderedSet, types: &[DataType]) -> Box<dyn Accumulator> {
+    fn boxed(kind: OrderedSet, types: &[DataType]) -> Box<dyn Accumulator> {
         let element = types.last().copied().unwrap_or(DataType::TEXT);
         Box::new(Ordered { kind, fraction: Datum::Null, element, items: vec![], bytes: 0 })
     }
@@ -288,11 +288,11 @@ pub(super) const ENTRIES: &[Entry] = &[
     agg("string_agg(bytea,bytea)", |_| Box::<BytesAgg>::default(), &[]),
     agg("array_agg(anynonarray)", array_agg, &[]),
     agg("array_agg(anyarray)", |_| Box::new(ArrayOfArrays { parts: vec![], bytes: 0 }), &[]),
-    agg("percentile_cont(float8,float8)", |t| Ordered::new(OrderedSet::Continuous, t), &[]),
-    agg("percentile_cont(float8,interval)", |t| Ordered::new(OrderedSet::Continuous, t), &[]),
-    agg("percentile_cont(_float8,float8)", |t| Ordered::new(OrderedSet::Continuous, t), &[]),
-    agg("percentile_cont(_float8,interval)", |t| Ordered::new(OrderedSet::Continuous, t), &[]),
-    agg("percentile_disc(float8,anyelement)", |t| Ordered::new(OrderedSet::Discrete, t), &[]),
-    agg("percentile_disc(_float8,anyelement)", |t| Ordered::new(OrderedSet::Discrete, t), &[]),
-    agg("mode(anyelement)", |t| Ordered::new(OrderedSet::Mode, t), &[]),
+    agg("percentile_cont(float8,float8)", |t| Ordered::boxed(OrderedSet::Continuous, t), &[]),
+    agg("percentile_cont(float8,interval)", |t| Ordered::boxed(OrderedSet::Continuous, t), &[]),
+    agg("percentile_cont(_float8,float8)", |t| Ordered::boxed(OrderedSet::Continuous, t), &[]),
+    agg("percentile_cont(_float8,interval)", |t| Ordered::boxed(OrderedSet::Continuous, t), &[]),
+    agg("percentile_disc(float8,anyelement)", |t| Ordered::boxed(OrderedSet::Discrete, t), &[]),
+    agg("percentile_disc(_float8,anyelement)", |t| Ordered::boxed(OrderedSet::Discrete, t), &[]),
+    agg("mode(anyelement)", |t| Ordered::boxed(OrderedSet::Mode, t), &[]),
 ];

@@ -433,7 +433,7 @@ fn format(n: &Numeric, template: &str) -> Result<String> {
         t: &t,
     };
     if t.plus || t.minus {
-        w.sign_wrote = !(t.plus && !t.minus);
+        w.sign_wrote = !t.plus || t.minus;
     } else {
         if !negative && t.bracket && t.fill {
             w.bracket = false;
@@ -443,12 +443,13 @@ fn format(n: &Numeric, template: &str) -> Result<String> {
             w.lsign_pre = false;
         }
     }
-    if t.fill && t.decimal {
-        if let Some(point) = w.number.iter().position(|b| *b == b'.') {
-            let last = (point + 1..w.number.len()).rev().find(|i| w.number[*i] != b'0').unwrap_or(point);
-            let kept = if t.zero_end > w.out_pre_spaces { (w.number.len() - 1).min(t.zero_end - w.out_pre_spaces) } else { 0 };
-            w.last_relevant = Some(last.max(kept));
-        }
+    if t.fill
+        && t.decimal
+        && let Some(point) = w.number.iter().position(|b| *b == b'.')
+    {
+        let last = (point + 1..w.number.len()).rev().find(|i| w.number[*i] != b'0').unwrap_or(point);
+        let kept = if t.zero_end > w.out_pre_spaces { (w.number.len() - 1).min(t.zero_end - w.out_pre_spaces) } else { 0 };
+        w.last_relevant = Some(last.max(kept));
     }
     if !w.sign_wrote && w.out_pre_spaces == 0 {
         w.num_count += 1;

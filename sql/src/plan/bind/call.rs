@@ -153,13 +153,13 @@ impl Binder<'_> {
                     let mut pairs = Vec::with_capacity(fields.len() * 2);
                     for field in fields {
                         let Expr::Column { ordinal, .. } = field else {
-                            return Ok(exprs.iter().map(|e| self.expr(e)).collect::<Result<_>>()?);
+                            return exprs.iter().map(|e| self.expr(e)).collect::<Result<_>>();
                         };
                         pairs.push(Expr::Const { value: Datum::text(&self.cols[*ordinal].name), ty: DataType::TEXT });
                         pairs.push(field.clone());
                     }
-                    let json = self.call_bound("json_of_row", pairs, e.span())?;
-                    json
+
+                    self.call_bound("json_of_row", pairs, e.span())?
                 }
                 _ => bound,
             });

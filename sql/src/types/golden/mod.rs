@@ -73,9 +73,6 @@ impl Case<'_> {
     fn io(&self) -> Io<'_> {
         Io::from(&self.session)
     }
-    fn value(&self, i: usize, ty: DataType) -> Result<Datum> {
-        parse_text(ty, NO_TYPMOD, &self.args[i], self.io())
-    }
     fn num(&self, i: usize) -> Result<Numeric> {
         Numeric::parse(&self.args[i])
     }
