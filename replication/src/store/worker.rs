@@ -52,6 +52,8 @@ pub(crate) enum Request {
     CaughtUp { replica: ReplicaId, done: oneshot::Sender<Result<(), AdminError>> },
     Checksum { request: RequestId, done: oneshot::Sender<Result<u64, AdminError>> },
     Diverged { node: NodeId, index: u64, expected: u64 },
+    /// Something is evaluated that may not end in a proposal: if the range is quiet, it must find its way back into the feed.
+    Stir,
 }
 
 impl Request {
@@ -64,7 +66,7 @@ impl Request {
             | Request::Change { done, .. }
             | Request::CaughtUp { done, .. } => drop(done.send(Err(error.into()))),
             Request::Checksum { done, .. } => drop(done.send(Err(error.into()))),
-            Request::Diverged { .. } => {}
+            Request::Diverged { .. } | Request::Stir => {}
         }
     }
 }
@@ -246,7 +248,7 @@ impl Worker {
             Internal::Peer(node, event) => {
                 let ranges: Vec<RangeId> = self.replicas.keys().copied().collect();
                 for range in ranges {
-                    self.with(range, |replica, _| replica.on_peer(node, event));
+                    self.with(range, |replica, fx| replica.on_peer(node, event, fx));
                 }
             }
             Internal::Flushed(applied) => {
