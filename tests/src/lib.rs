@@ -2,8 +2,10 @@
 
 pub mod bank;
 pub mod differential;
+pub mod history;
 pub mod process;
 pub mod sim;
 pub mod tls;
 pub mod transcript;
 pub mod wire;
+pub mod workloads;

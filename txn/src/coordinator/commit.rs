@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use meridian_clock::Timestamp;
+use meridian_clock::controls::{self, Control};
 use meridian_storage::mvcc::AttemptId;
 use meridian_storage::{Key, Span};
 use smallvec::SmallVec;
@@ -492,6 +493,9 @@ async fn finish(gateway: &Arc<Gateway>, attempt: AttemptId, anchor: &Key, keys: 
     let router: &Arc<Router> = &gateway.router;
     let header = Header { attempt, read_ts: Timestamp::ZERO };
     let mut backoff = Backoff::new();
+    if controls::off(Control::RecordFirst) {
+        router.ask_all(&keys, &header, &|keys| Request::Resolve { target: attempt, at, keys }).await?;
+    }
     // C5: the record first; the intents of the anchor's range in the same step.
     let with_record = loop {
         let route = router.route(anchor).await?;

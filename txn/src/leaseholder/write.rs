@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use meridian_clock::Timestamp;
+use meridian_clock::controls::{self, Control};
 use meridian_replication::api::Lease;
 use meridian_storage::mvcc::{self, AttemptId, Intent};
 use meridian_storage::{Batch, Key, Span};
@@ -234,7 +235,7 @@ impl Leaseholders {
             state.admit_span(&inner, span)?;
         }
         state.stir(&mut inner);
-        let mut floor = at.max(inner.closed.next());
+        let mut floor = if controls::off(Control::ClosedTimestamp) { at } else { at.max(inner.closed.next()) };
         for write in writes {
             if inner.locks.blocker(&write.key, attempt).is_some() {
                 take_lock(&mut inner, &write.key, attempt, LANDING_LOCK)?;
@@ -265,6 +266,9 @@ impl Leaseholders {
 
     /// The timestamp of the version that the attempt wrote. It can only lie at or above its snapshot (C1); mostly nothing does.
     fn own_version(&self, header: &Header, key: &Key) -> Result<Option<Timestamp>, Blocked> {
+        if controls::off(Control::Replay) {
+            return Ok(None);
+        }
         let mut look = mvcc::get(self.reader(), key, Timestamp::MAX)?;
         while let Some(v) = look.filter(|v| v.ts >= header.read_ts) {
             if v.writer == header.attempt {
@@ -290,6 +294,7 @@ impl Leaseholders {
                 Some(v) if v.value.is_some() => return Err(KvError::KeyExists { key: write.key.clone() }.into()),
                 _ => true,
             },
+            Landing::Version(_) if controls::off(Control::NewestVersion) => true,
             Landing::Version(expected) => newest.as_ref().map(|v| (v.ts, v.writer)) == expected,
         };
         if !holds {
