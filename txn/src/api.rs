@@ -39,6 +39,8 @@ pub struct TxnOptions {
     pub as_of: Option<Timestamp>,
     /// For messages to users: application name, user.
     pub description: String,
+    /// Whose transaction it is.
+    pub session: SessionId,
 }
 
 /// Which columns of a row a read depends on: validation by value compares only these (C3).
@@ -228,6 +230,55 @@ pub enum KvError {
     Internal(String),
 }
 
+/// Locks of sessions live below this prefix (see `coordinator::session_locks`), as storage's map of the key space has it.
+pub const SESSION_LOCK_PREFIX: u8 = meridian_storage::key::SESSION_PREFIX;
+
+/// A session of a node: transactions of one session, and the locks it holds beside them, count as one in the search for deadlocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SessionId(pub i32);
+
+impl SessionId {
+    /// Work of the node itself.
+    pub const NONE: SessionId = SessionId(0);
+}
+
+/// Locks by name that one session holds, across its transactions. Dropping it releases them; so does the death of its node.
+#[async_trait]
+pub trait SessionLocks: Send {
+    /// Takes a lock, or makes one that is held as strong as asked. `false`: not without waiting.
+    ///
+    /// # Errors
+    /// [`KvError::LockTimeout`], [`KvError::Deadlock`], or the range cannot be reached; nothing has changed then.
+    async fn acquire(&mut self, name: &[u8], strength: LockStrength, wait: LockWait) -> Result<bool, KvError>;
+    /// Gives a lock up, or all of it but `keep`.
+    async fn release(&mut self, name: &[u8], keep: Option<LockStrength>) -> Result<(), KvError>;
+    /// Whether locks were lost: this node could not be heard for so long that others may have taken them.
+    fn lost(&self) -> bool;
+}
+
+/// A lock that is held or waited for, as `pg_locks` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockInfo {
+    /// What is locked.
+    pub key: Key,
+    /// The name, if it is a lock of a session rather than of a row.
+    pub name: Option<Vec<u8>>,
+    /// By or for whom.
+    pub attempt: AttemptId,
+    /// The node that runs the attempt.
+    pub node: NodeId,
+    /// The session there, if it could be asked and is one.
+    pub session: SessionId,
+    /// How strongly.
+    pub strength: LockStrength,
+    /// Held rather than waited for.
+    pub granted: bool,
+    /// Whom a waiter waits for.
+    pub waits_for: Vec<AttemptId>,
+    /// Their sessions, as far as known.
+    pub blocked_by: Vec<SessionId>,
+}
+
 /// One row of `SHOW RANGES`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeInfo {
@@ -236,6 +287,9 @@ pub struct RangeInfo {
     /// The leaseholder, as far as this gateway knows.
     pub leaseholder: Option<NodeId>,
 }
+
+/// Locks that one node shows.
+pub const LOCKS_SHOWN_MAX: usize = 20_000;
 
 /// The key-value store as one gateway sees it.
 #[async_trait]
@@ -248,6 +302,10 @@ pub trait Kv: Send + Sync + fmt::Debug {
     async fn split_at(&self, key: Key) -> Result<(), KvError>;
     /// The ranges that overlap `span`.
     async fn ranges(&self, span: Span) -> Result<Vec<RangeInfo>, KvError>;
+    /// The locks that a session will hold: none yet.
+    fn session_locks(&self, session: SessionId) -> Box<dyn SessionLocks>;
+    /// Locks held and waited for, of rows and of sessions, on all nodes that answer at once; at most [`LOCKS_SHOWN_MAX`] a node.
+    async fn locks(&self) -> Vec<LockInfo>;
     /// This node.
     fn node(&self) -> NodeId;
     /// `now().latest` of this gateway's clock, for `now()` and `AS OF SYSTEM TIME`.
@@ -296,6 +354,9 @@ pub trait KvTxn: Send {
     async fn wait_reply(&mut self);
     /// Begins again after [`KvError::Retry`] or [`KvError::Deadlock`]: a new attempt, a new `L`, an empty buffer. From the second restart on, plain reads take locks (C9).
     fn restart(&mut self);
+    /// Moves the snapshot of a strict transaction to the present, if all that it has read is still so; else it stays. For one that has waited
+    /// for something outside of itself (an advisory lock), and would otherwise go on from before the wait.
+    async fn advance(&mut self) -> Result<(), KvError>;
     /// Whether anything is buffered or was written.
     fn has_writes(&self) -> bool;
     /// Counters so far.

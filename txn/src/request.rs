@@ -177,6 +177,8 @@ pub enum Request {
     Release { key: Key },
     /// Makes a range begin at `key`.
     Split { key: Key },
+    /// Gives up one lock of the attempt and its place in that queue, or all of the lock but `keep`.
+    Unlock { key: Key, keep: Option<LockStrength> },
 }
 
 impl Request {
@@ -327,6 +329,10 @@ pub enum Envelope {
     Node(NodeMessage),
     /// Are these attempts still run by this node? Answered with `Vec<bool>`.
     Alive(Vec<AttemptId>),
+    /// The locks of the ranges served here. Answered with `Vec<LockInfo>`.
+    Locks,
+    /// Whose attempts are these? Answered with `Vec<SessionId>`.
+    Sessions(Vec<AttemptId>),
 }
 
 /// How strong a lock a landing write needs if its transaction holds none.

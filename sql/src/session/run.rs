@@ -108,6 +108,7 @@ impl Session {
             let savepoint = txn.kv.savepoint();
             let first = txn.answered == 0;
             txn.kv.begin_statement();
+            let locks = self.env.functions.advisory.mark();
             let mut running = self.running(&planned.prepared.plan, false);
             if let Some(fields) = fields {
                 sink.begin(fields).await?;
@@ -121,6 +122,7 @@ impl Session {
                 Ok((rows, true)) => {
                     if commit == Commit::WithStatement {
                         SqlCounters::add(&self.db.counters.commits);
+                        self.env.functions.advisory.rollback_to(0).await;
                         self.finish_transaction(true);
                     } else if let Some(txn) = &mut self.txn {
                         txn.answered += 1;
@@ -136,6 +138,7 @@ impl Session {
             }
             SqlCounters::add(&self.db.counters.retries);
             self.take_back(savepoint, first)?;
+            self.env.functions.advisory.take_back(&locks).await?;
         }
     }
 
@@ -174,7 +177,12 @@ impl Session {
         let mut rows = 0;
         loop {
             let room = if max_rows == 0 { u64::MAX } else { max_rows - rows };
-            let Some(batch) = self.next_rows(running, params.clone(), room, commit).await? else { return Ok((rows, true)) };
+            let batch = self.next_rows(running, params.clone(), room, commit).await?;
+            let warnings = self.env.functions.take_warnings();
+            if !warnings.is_empty() {
+                self.send_notices(warnings.into_iter().map(|w| ("WARNING", w)).collect(), sink).await?;
+            }
+            let Some(batch) = batch else { return Ok((rows, true)) };
             rows += batch.len as u64;
             self.give(&batch, sink).await?;
             if max_rows > 0 && rows >= max_rows {
