@@ -180,12 +180,81 @@ pub struct TxnStats {
     pub validations: u64,
 }
 
+/// Why a transaction has to begin again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, thiserror::Error)]
+pub enum RetryCause {
+    /// C4, or the snapshot rule of REPEATABLE READ.
+    #[error("a row that this transaction changes was changed by a concurrent transaction")]
+    WriteConflict,
+    /// C3.
+    #[error("what this transaction read was changed by a concurrent transaction")]
+    ReadChanged,
+    /// A plain read, and then the lock on another version.
+    #[error("a row changed between this transaction's read and its lock")]
+    ChangedBeforeLock,
+    /// More reads than are kept for validation.
+    #[error("the transaction read too much to be validated at a later time")]
+    TooManyReads,
+    /// A scan's digest covers what are two ranges now.
+    #[error("a range that this transaction scanned was split meanwhile")]
+    RangeSplit,
+    /// Readers were faster, again and again.
+    #[error("the commit was pushed too often by concurrent transactions")]
+    PushedTooOften,
+    /// C7.
+    #[error("this transaction was aborted by one that took its coordinator for dead")]
+    TakenForDead,
+    /// Its locks were released while it waited for another.
+    #[error("the transaction was ended while it waited for another")]
+    Ended,
+}
+
+impl RetryCause {
+    /// All of them.
+    pub const ALL: [RetryCause; 8] = [
+        RetryCause::WriteConflict,
+        RetryCause::ReadChanged,
+        RetryCause::ChangedBeforeLock,
+        RetryCause::TooManyReads,
+        RetryCause::RangeSplit,
+        RetryCause::PushedTooOften,
+        RetryCause::TakenForDead,
+        RetryCause::Ended,
+    ];
+
+    /// A word for metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            RetryCause::WriteConflict => "write_conflict",
+            RetryCause::ReadChanged => "read_changed",
+            RetryCause::ChangedBeforeLock => "changed_before_lock",
+            RetryCause::TooManyReads => "too_many_reads",
+            RetryCause::RangeSplit => "range_split",
+            RetryCause::PushedTooOften => "pushed_too_often",
+            RetryCause::TakenForDead => "taken_for_dead",
+            RetryCause::Ended => "ended",
+        }
+    }
+
+    /// The error for one key, of which nothing more is known.
+    pub fn at(self, key: Key) -> KvError {
+        KvError::Retry { cause: self, key, columns: Vec::new(), other: None }
+    }
+}
+
+/// What can be read off an attempt id: the node that runs the transaction, and when it began.
+pub fn who(attempt: AttemptId) -> (NodeId, Timestamp) {
+    (crate::attempt::coordinator(attempt), crate::attempt::started(attempt))
+}
+
 /// What a transaction can meet. Each variant is something that the caller acts on differently.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum KvError {
-    /// `40001`: begin again. SQL does so itself as long as nothing has been sent to the client.
-    #[error("{reason}")]
-    Retry { reason: String, key: Key, other: Option<AttemptId> },
+    /// `40001`: begin again. SQL does so itself as long as nothing has been sent to the client. `columns`: of `key`, those that were read, empty
+    /// if that was all of the row or is not known; `other`: who
+    /// was faster, if known.
+    #[error("{cause}")]
+    Retry { cause: RetryCause, key: Key, columns: Vec<u32>, other: Option<AttemptId> },
     /// `40P01`: chosen as the victim of a deadlock.
     #[error("deadlock detected")]
     Deadlock { key: Key, detail: String },

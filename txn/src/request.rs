@@ -66,6 +66,8 @@ pub struct RangeScan {
     pub program: Option<Bytes>,
     /// Lock what comes out.
     pub lock: Option<Locking>,
+    /// A locking scan of the header's snapshot instead of the newest versions (REPEATABLE READ): a row that has a newer one is a conflict.
+    pub snapshot: bool,
 }
 
 /// A point read to validate.

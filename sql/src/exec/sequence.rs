@@ -86,7 +86,10 @@ pub async fn call(function: &'static FunctionDef, args: &[Datum], cx: &mut ExecC
         _ => {
             let cancel = cx.cancel.clone();
             let value = cancel.run(cx.functions.call(function, args)).await??;
-            if matches!(function.name, "pg_advisory_lock" | "pg_advisory_lock_shared" | "pg_advisory_xact_lock" | "pg_advisory_xact_lock_shared") {
+            if matches!(
+                function.name,
+                "pg_advisory_lock" | "pg_advisory_lock_shared" | "pg_advisory_xact_lock" | "pg_advisory_xact_lock_shared"
+            ) {
                 // What was done under the lock before is what the transaction must see; its snapshot may be older than its wait.
                 cancel.run(cx.txn.advance()).await?.map_err(kv_error)?;
             }

@@ -211,7 +211,10 @@ fn rows_from(tokens: &[TokenWithSpan], at: usize) -> bool {
     let is = |n: usize, token: &Token| tokens.get(at + n).is_some_and(|t| t.token == *token);
     let word = |n: usize| matches!(tokens.get(at + n).map(|t| &t.token), Some(Token::Word(_)));
     let call = |n: usize| word(n) && is(n + 1, &Token::LParen);
-    place && keyword(tokens.get(at + 1)) == Some("from") && is(2, &Token::LParen) && (call(3) || word(3) && is(4, &Token::Period) && call(5))
+    place
+        && keyword(tokens.get(at + 1)) == Some("from")
+        && is(2, &Token::LParen)
+        && (call(3) || word(3) && is(4, &Token::Period) && call(5))
 }
 
 /// Whether a postfix operator may follow this token.

@@ -60,7 +60,7 @@ fn numerics(x: &[Datum]) -> Result<LazyRows> {
     }
     let (to, step) = (to.clone(), step.clone());
     let up = step.signum() > 0;
-    Ok(stepped(from.clone(), move |at| if up { *at <= to } else { *at >= to }, move |at| at.add(&step), |at| num(at)))
+    Ok(stepped(from.clone(), move |at| if up { *at <= to } else { *at >= to }, move |at| at.add(&step), num))
 }
 
 /// Timestamps; the step may be months, so each is added to the last.

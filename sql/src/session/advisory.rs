@@ -32,7 +32,9 @@ impl Name {
     pub fn of(database: Oid, args: &[Datum]) -> Option<Self> {
         match args {
             [Datum::Int8(n)] => Some(Name { database, pair: false, number: *n as u64 }),
-            [Datum::Int4(a), Datum::Int4(b)] => Some(Name { database, pair: true, number: u64::from(*a as u32) << 32 | u64::from(*b as u32) }),
+            [Datum::Int4(a), Datum::Int4(b)] => {
+                Some(Name { database, pair: true, number: u64::from(*a as u32) << 32 | u64::from(*b as u32) })
+            }
             _ => None,
         }
     }

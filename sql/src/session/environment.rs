@@ -45,7 +45,15 @@ pub struct Environment {
 
 impl Environment {
     /// The environment of a new session.
-    pub fn new(db: &Arc<Database>, cancel: CancelToken, settings: Settings, start: &SessionStart, pid: i32, role: Oid, database: Oid) -> Self {
+    pub fn new(
+        db: &Arc<Database>,
+        cancel: CancelToken,
+        settings: Settings,
+        start: &SessionStart,
+        pid: i32,
+        role: Oid,
+        database: Oid,
+    ) -> Self {
         let mut env = Environment {
             view: Arc::new(view(&settings, &start.user, &start.database, pid)),
             plan_environment: Arc::from(""),

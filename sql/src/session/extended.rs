@@ -304,7 +304,7 @@ impl Session {
             return Ok(Executed::Complete);
         };
         self.begin_activity(parsed.text());
-        let outcome = self.execute_portal(name, &statement, parsed, max_rows, last, sink).await;
+        let outcome = self.execute_portal(name, &statement, parsed, max_rows, last, sink).await.map_err(|e| self.explain_commit_error(e));
         self.end_activity(outcome.as_ref().err());
         outcome
     }

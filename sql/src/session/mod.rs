@@ -6,6 +6,7 @@
 //!   settings       SET, SHOW, RESET
 //!   transaction    BEGIN to COMMIT: savepoints, isolation, failed blocks
 //!   run            one planned statement: execution, retries inside the server, the reply rule for rows
+//!   conflict       40001 and 40P01 in words
 //!   simple         query strings, and every statement kind's way
 //!   extended       Parse, Bind, Describe, Execute, Close, Sync
 //!   cursor         DECLARE, FETCH, MOVE, CLOSE
@@ -19,6 +20,7 @@
 mod advisory;
 mod analyze;
 pub mod api;
+mod conflict;
 mod copy;
 mod copy_binary;
 mod copy_format;
@@ -224,6 +226,7 @@ impl Session {
             if error.code == SqlState::SERIALIZATION_FAILURE {
                 SqlCounters::add(&self.db.counters.serialization_failures);
             }
+            self.db.counters.shown_to_client(error);
         }
         let in_transaction = self.txn.is_some();
         if let Some(entry) = self.db.sessions.lock().get_mut(&self.pid) {

@@ -17,7 +17,7 @@ impl Session {
         self.statements.remove("");
         self.portals.remove("");
         self.begin_activity(sql);
-        let outcome = self.query_string(sql, sink).await;
+        let outcome = self.query_string(sql, sink).await.map_err(|e| self.explain_commit_error(e));
         if outcome.is_err() {
             self.statement_failed().await;
         }

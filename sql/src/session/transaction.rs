@@ -95,7 +95,11 @@ impl OpenTransaction {
             });
         }
         if options.read_only == Some(false) && self.read_only {
-            return refuse("transaction read-write mode must be set before any query");
+            return refuse(if self.savepoints.is_empty() {
+                "transaction read-write mode must be set before any query"
+            } else {
+                "cannot set transaction read-write mode inside a read-only transaction"
+            });
         }
         if options.deferrable.is_some() {
             return refuse(if self.savepoints.is_empty() {
@@ -210,7 +214,7 @@ impl Session {
     /// Gives the open transaction, if there is one, other modes; most only before its first query.
     pub(super) fn change_modes(&mut self, options: &BeginOptions) -> Result<()> {
         let Some(txn) = &mut self.txn else { return Ok(()) };
-        let untouched = txn.answered == 0 && !txn.kv.has_writes();
+        let untouched = txn.answered == 0 && !txn.kv.has_writes() && txn.savepoints.is_empty();
         if !untouched {
             return txn.change_later(options);
         }
@@ -435,6 +439,11 @@ impl Session {
             Some(txn) if txn.explicit => {
                 // Cursors stay: ROLLBACK TO a savepoint goes on with those declared before it.
                 txn.failed = true;
+                if txn.savepoints.is_empty() {
+                    // Nothing can go on from here, so nobody has to wait for what it locked until its client says ROLLBACK.
+                    txn.kv.rollback().await;
+                    self.env.functions.advisory.rollback_to(0).await;
+                }
                 self.portals.retain(|_, portal| portal.cursor.is_some());
             }
             _ => self.abandon().await,

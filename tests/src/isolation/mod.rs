@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 
@@ -18,8 +19,9 @@ use crate::differential::client::{Answer, Client};
 
 /// The levels that every script runs at.
 pub const LEVELS: [&str; 3] = ["read committed", "repeatable read", "serializable"];
-/// How often a step is looked at before it counts as stuck.
-const LOOKS_MAX: u32 = 20_000;
+/// How often a step is looked at before it counts as stuck, and how long between two looks.
+const LOOKS_MAX: u32 = 15_000;
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// A script.
 #[derive(Clone, Debug, Default)]
@@ -95,8 +97,7 @@ pub fn run(port: u16, user: &str, database: &str, spec: &Spec, level: &str) -> a
         }
     }
     for (session, sql) in &spec.steps {
-        settle(&mut actors, &mut watcher, &mut out)?;
-        until_free(&mut actors, Some(*session), &mut watcher, &mut out).with_context(|| format!("{session} is to run {sql}"))?;
+        settle(&mut actors, Some(*session), &mut watcher, &mut out).with_context(|| format!("{session} is to run {sql}"))?;
         let actor = actors.get_mut(session).context("a session without an actor")?;
         actor.orders.send(sql.clone())?;
         match answer(actor, &mut watcher)? {
@@ -107,31 +108,35 @@ pub fn run(port: u16, user: &str, database: &str, spec: &Spec, level: &str) -> a
             }
         }
     }
-    until_free(&mut actors, None, &mut watcher, &mut out).context("at the end of the script")?;
+    settle(&mut actors, None, &mut watcher, &mut out).context("at the end of the script")?;
     Ok(out)
 }
 
-/// Settles until a session (`None`: none) waits no more: what ends its wait may be the search for deadlocks.
-fn until_free(actors: &mut BTreeMap<char, Actor>, session: Option<char>, watcher: &mut Client, out: &mut String) -> anyhow::Result<()> {
-    for _ in 0..LOOKS_MAX {
-        if !actors.iter().any(|(name, actor)| actor.waiting.is_some() && session.is_none_or(|s| s == *name)) {
+/// Waits until a session (`None`: every session) waits no more, which may take the search for deadlocks, and prints what all that have waited
+/// have answered by then, in the sessions' order.
+fn settle(actors: &mut BTreeMap<char, Actor>, session: Option<char>, watcher: &mut Client, out: &mut String) -> anyhow::Result<()> {
+    let mut answered: BTreeMap<char, String> = BTreeMap::new();
+    let mut looks = 0;
+    loop {
+        let free = !actors.iter().any(|(name, actor)| actor.waiting.is_some() && session.is_none_or(|s| s == *name));
+        for (name, actor) in actors.iter_mut() {
+            let Some(sql) = actor.waiting.clone() else { continue };
+            if let Some(answer) = answer(actor, watcher)? {
+                actor.waiting = None;
+                answered.insert(*name, format!("{name} … {sql}\n{}", shown(&answer)));
+            }
+        }
+        // One more look after the session was free: what it had in its hands may have let others go on.
+        if free {
+            out.extend(answered.into_values());
             return Ok(());
         }
-        settle(actors, watcher, out)?;
-    }
-    bail!("a session waits for ever:\n{out}")
-}
-
-/// Prints what the steps that waited have answered by now.
-fn settle(actors: &mut BTreeMap<char, Actor>, watcher: &mut Client, out: &mut String) -> anyhow::Result<()> {
-    for (session, actor) in actors.iter_mut() {
-        let Some(sql) = actor.waiting.clone() else { continue };
-        if let Some(answer) = answer(actor, watcher)? {
-            actor.waiting = None;
-            out.push_str(&format!("{session} … {sql}\n{}", shown(&answer)));
+        looks += 1;
+        if looks > LOOKS_MAX {
+            bail!("a session waits for ever:\n{out}");
         }
+        thread::sleep(LOOK_AGAIN);
     }
-    Ok(())
 }
 
 /// The answer to what the actor was told, or `None` while it waits for somebody.

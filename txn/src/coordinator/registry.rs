@@ -181,10 +181,7 @@ impl Registry {
 }
 
 /// The attempts of the session that runs `attempt`, that one first.
-fn one_session(
-    attempts: &BTreeMap<AttemptId, Entry>,
-    attempt: AttemptId,
-) -> impl Iterator<Item = (AttemptId, &Entry)> {
+fn one_session(attempts: &BTreeMap<AttemptId, Entry>, attempt: AttemptId) -> impl Iterator<Item = (AttemptId, &Entry)> {
     let own = attempts.get(&attempt);
     let session = own.map_or(SessionId::NONE, |e| e.session);
     let others = (session != SessionId::NONE).then_some(attempts).into_iter().flatten();

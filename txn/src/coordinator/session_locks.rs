@@ -35,7 +35,8 @@ use tokio::time::{Instant, sleep};
 use super::registry::Live;
 use super::{Gateway, Txn, next_attempt};
 use crate::api::{
-    Columns, Expect, Get, Got, KvError, KvTxn, LockStrength, LockWait, Locking, SESSION_LOCK_PREFIX, Scan, SessionId, SessionLocks, TxnOptions,
+    Columns, Expect, Get, Got, KvError, KvTxn, LockStrength, LockWait, Locking, SESSION_LOCK_PREFIX, Scan, SessionId, SessionLocks,
+    TxnOptions,
 };
 use crate::attempt;
 use crate::leaseholder::conflicts;

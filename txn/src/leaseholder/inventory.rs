@@ -1,7 +1,7 @@
 //! Who holds and who waits in the ranges served here, and the locks of those that are dead.
 //!
 //! Somebody who queues for a lock asks whether its holder lives (`contention`); NOWAIT and SKIP LOCKED never queue, so a sweep asks in
-//! their place. Locks of a coordinator that cannot be reached stay: nobody is kept waiting by them who could not ask himself.
+//! their place. A coordinator that has not been reached for a while has its locks released, as by one who waits: they are never the proof (C4).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use meridian_replication::api::NodeId;
 use meridian_storage::mvcc::{self, AttemptId};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::Leaseholders;
 use crate::api::{LOCKS_SHOWN_MAX, LockInfo, LockStrength, SessionId};
@@ -18,6 +18,8 @@ use crate::coordinator::lock_name;
 
 /// How often holders are asked after.
 const SWEEP_EVERY: Duration = Duration::from_secs(3);
+/// How long a node may not be reached before its transactions' locks go.
+const SILENT_AFTER: Duration = Duration::from_secs(8);
 
 impl Leaseholders {
     /// Locks held and waited for; whose sessions they are is for the caller to find out.
@@ -58,6 +60,7 @@ impl Leaseholders {
 
     /// Frees the locks of attempts that their nodes know nothing of any more, again and again.
     pub(crate) async fn sweep_locks(self: Arc<Self>) {
+        let mut silent: BTreeMap<NodeId, Instant> = BTreeMap::new();
         loop {
             sleep(SWEEP_EVERY).await;
             let Some(router) = self.router() else { continue };
@@ -69,7 +72,14 @@ impl Leaseholders {
             }
             for (node, attempts) in by_node {
                 let attempts: Vec<AttemptId> = attempts.into_iter().collect();
-                let Some(alive) = router.all_alive(node, &attempts).await else { continue };
+                let alive = match router.all_alive(node, &attempts).await {
+                    Some(alive) => {
+                        silent.remove(&node);
+                        alive
+                    }
+                    None if silent.entry(node).or_insert_with(Instant::now).elapsed() > SILENT_AFTER => vec![false; attempts.len()],
+                    None => continue,
+                };
                 for (attempt, alive) in attempts.into_iter().zip(alive) {
                     if !alive && attempt != NOBODY {
                         self.all().iter().for_each(|state| state.release(attempt, true));

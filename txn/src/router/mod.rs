@@ -486,9 +486,7 @@ impl Router {
             Envelope::Batch(batch) => postcard::to_stdvec(&self.serve_batch(batch).await),
             Envelope::Alive(attempts) => postcard::to_stdvec(&attempts.iter().map(|a| self.registry.is_alive(*a)).collect::<Vec<_>>()),
             Envelope::Locks => postcard::to_stdvec(&self.leaseholders.inventory()),
-            Envelope::Sessions(attempts) => {
-                postcard::to_stdvec(&attempts.iter().map(|a| self.registry.session_of(*a)).collect::<Vec<_>>())
-            }
+            Envelope::Sessions(attempts) => postcard::to_stdvec(&attempts.iter().map(|a| self.registry.session_of(*a)).collect::<Vec<_>>()),
             Envelope::Node(message) => {
                 self.registry.hear(message, self);
                 Ok(Vec::new())

@@ -79,7 +79,7 @@ pub struct FunctionScan {
 }
 
 enum FunctionRows {
-    Stored(RowStore),
+    Stored(Box<RowStore>),
     /// A series, and how many of its rows were given.
     Lazy(LazyRows, i64),
 }
@@ -115,7 +115,7 @@ impl FunctionScan {
         .await?;
         store.push(batch)?;
         store.rewind()?;
-        Ok(FunctionRows::Stored(store))
+        Ok(FunctionRows::Stored(Box::new(store)))
     }
 }
 

@@ -518,13 +518,7 @@ impl Binder<'_> {
     }
 
     /// `ROWS FROM (f(…), g(…))`: the functions' columns side by side, the shorter ones padded with NULL.
-    fn rows_from(
-        &mut self,
-        args: &[ast::FunctionArg],
-        ordinality: bool,
-        alias: Option<&ast::TableAlias>,
-        span: Span,
-    ) -> Result<FromItem> {
+    fn rows_from(&mut self, args: &[ast::FunctionArg], ordinality: bool, alias: Option<&ast::TableAlias>, span: Span) -> Result<FromItem> {
         let mut calls: Vec<(String, Vec<Expr>)> = Vec::new();
         for arg in self.function_args(args, span)? {
             let ast::Expr::Function(f) = arg else { return Err(self.source.near("syntax error", &arg.to_string(), arg.span().start)) };
@@ -545,7 +539,9 @@ impl Binder<'_> {
                 calls.push((name, bound));
             }
         }
-        if calls.len() == 1 && let Some((name, bound)) = calls.pop() {
+        if calls.len() == 1
+            && let Some((name, bound)) = calls.pop()
+        {
             return self.function_rel(&name, bound, ordinality, alias, span);
         }
         self.side_by_side(calls, "", ordinality, alias, span)
