@@ -50,8 +50,7 @@ impl Leaseholders {
         }
         let reader = self.reader();
         if let Some(intent) = mvcc::intent(reader, key)?
-            && intent.attempt != header.attempt
-            && intent.ts <= header.read_ts
+            && self.in_the_way(&intent, header.attempt, header.read_ts)
         {
             return Err(Blocked::Intent { key: key.clone(), intent: Box::new(intent), push_to: Some(header.read_ts) });
         }
@@ -106,7 +105,7 @@ impl Leaseholders {
             let mut inner = state.lock();
             state.admit_span(&inner, &scan.span)?;
             if bounded {
-                Some(state.latch(&mut inner, self.next_id(), LatchSpec { writes: Vec::new(), reads: vec![scan.span.clone()] })?)
+                Some(state.latch(&mut inner, self.next_id(), LatchSpec { reads: vec![scan.span.clone()], ..LatchSpec::default() })?)
             } else {
                 if let Some(id) = inner.latches.writer_in(&scan.span) {
                     return Err(Blocked::Latch(inner.latches.wait(id)));
@@ -116,7 +115,7 @@ impl Leaseholders {
             }
         };
         let reader = self.reader();
-        let in_the_way = first_intent(reader, &scan.span, scan.direction, header.attempt, at)?;
+        let in_the_way = self.first_intent(reader, &scan.span, scan.direction, header.attempt, at)?;
         let program = self.program(scan.program.as_ref())?;
         let stretch = run(reader, scan, at, VISITS_MAX, program, &mut |_, _| Verdict::Take)?;
         let covered = covered(&scan.span, scan.direction, stretch.resume.as_ref());
@@ -145,12 +144,12 @@ impl Leaseholders {
         let _latch = {
             let mut inner = state.lock();
             state.admit_span(&inner, &scan.span)?;
-            state.latch(&mut inner, self.next_id(), LatchSpec { writes: Vec::new(), reads: vec![scan.span.clone()] })?
+            state.latch(&mut inner, self.next_id(), LatchSpec { reads: vec![scan.span.clone()], ..LatchSpec::default() })?
         };
         let reader = self.reader();
         let in_the_way = match lock.wait {
             LockWait::SkipLocked => None,
-            _ => first_intent(reader, &scan.span, scan.direction, header.attempt, Timestamp::MAX)?,
+            _ => self.first_intent(reader, &scan.span, scan.direction, header.attempt, Timestamp::MAX)?,
         };
         let program = self.program(scan.program.as_ref())?;
         let mut locked = Vec::new();
@@ -232,7 +231,7 @@ impl Leaseholders {
                 Some(Ok(Response::Points(replies)))
             }
             Request::Scan(scan) if scan.lock.is_none() && span.covers(&scan.span) => {
-                if first_intent(reader, &scan.span, scan.direction, header.attempt, at).ok()?.is_some() {
+                if self.first_intent(reader, &scan.span, scan.direction, header.attempt, at).ok()?.is_some() {
                     return None;
                 }
                 let stretch =
@@ -279,8 +278,7 @@ impl Leaseholders {
         for point in reads.points.iter().filter(|p| p.valid_at < at) {
             let key = &point.key;
             if let Some(intent) = mvcc::intent(reader, key)?
-                && intent.attempt != header.attempt
-                && intent.ts <= at
+                && self.in_the_way(&intent, header.attempt, at)
             {
                 return Err(Blocked::Intent { key: key.clone(), intent: Box::new(intent), push_to: Some(at) });
             }
@@ -303,7 +301,7 @@ impl Leaseholders {
     }
 
     fn span_valid(&self, reader: &dyn Reader, header: &Header, read: &SpanRead, at: Timestamp) -> Result<Timestamp, Blocked> {
-        if let Some((key, intent)) = first_intent(reader, &read.span, Direction::Forward, header.attempt, at)? {
+        if let Some((key, intent)) = self.first_intent(reader, &read.span, Direction::Forward, header.attempt, at)? {
             return Err(Blocked::Intent { key, intent: Box::new(intent), push_to: Some(at) });
         }
         if mvcc::newest_above(reader, &read.span, read.valid_at)?.is_none() {
@@ -321,6 +319,26 @@ impl Leaseholders {
         let program = self.program(read.program.as_ref())?;
         let stretch = run(reader, &scan, at, usize::MAX, program, &mut |_, _| Verdict::Take)?;
         if stretch.digest != read.digest { Err(changed(&read.span.start, None)) } else { Ok(stretch.newest) }
+    }
+
+    /// The foreign intent at or below `at` that a scan in `direction` meets first.
+    fn first_intent(
+        &self,
+        reader: &dyn Reader,
+        span: &Span,
+        direction: Direction,
+        attempt: AttemptId,
+        at: Timestamp,
+    ) -> Result<Option<(Key, Intent)>, Blocked> {
+        let mut found = None;
+        mvcc::intents(reader, span, &mut |key, intent| {
+            if !self.in_the_way(&intent, attempt, at) {
+                return true;
+            }
+            found = Some((Key::copy_from_slice(key), intent));
+            direction == Direction::Reverse
+        })?;
+        Ok(found)
     }
 
     fn program(&self, program: Option<&Bytes>) -> Result<Option<Box<dyn Program>>, KvError> {
@@ -372,25 +390,6 @@ pub(crate) fn covered(span: &Span, direction: Direction, resume: Option<&Span>) 
         (Some(left), Direction::Forward) => Span { start: span.start.clone(), end: left.start.clone() },
         (Some(left), Direction::Reverse) => Span { start: left.end.clone(), end: span.end.clone() },
     }
-}
-
-/// The foreign intent at or below `at` that a scan in `direction` meets first.
-fn first_intent(
-    reader: &dyn Reader,
-    span: &Span,
-    direction: Direction,
-    attempt: AttemptId,
-    at: Timestamp,
-) -> Result<Option<(Key, Intent)>, Blocked> {
-    let mut found = None;
-    mvcc::intents(reader, span, &mut |key, intent| {
-        if intent.attempt == attempt || intent.ts > at {
-            return true;
-        }
-        found = Some((Key::copy_from_slice(key), intent));
-        direction == Direction::Reverse
-    })?;
-    Ok(found)
 }
 
 /// Rows without a program, packed into one buffer: two allocations a page instead of two a row.

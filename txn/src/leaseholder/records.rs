@@ -127,7 +127,7 @@ impl Leaseholders {
         let record = Record { status, min_ts, heartbeat: self.clock.now().latest };
         mvcc::put_record(&mut batch, anchor, attempt, &record.encode());
         self.resolve_into(&mut batch, attempt, at, keys)?;
-        let after = After { resolved: keys.to_vec(), over: Some(attempt) };
+        let after = After { resolved: keys.to_vec(), over: Some(attempt), ..After::default() };
         Ok(Outcome::Propose(Box::new(Evaluated { lease, latches, batch, after, response: Response::Done })))
     }
 
