@@ -2,6 +2,7 @@
 
 pub mod bank;
 pub mod differential;
+pub mod history;
 pub mod process;
 pub mod sim;
 pub mod tls;

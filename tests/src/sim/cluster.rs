@@ -16,9 +16,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::history::History;
+use super::nemesis::Flipped;
 use super::node::{Machine, Process};
+use super::notes::Notes;
 use super::observer::LeaseObserver;
-use super::plan::Plan;
+use super::plan::{Fault, Plan};
 use super::session::TrueTime;
 
 /// Where simulated time begins: 2025-01-01T00:00:00Z.
@@ -34,8 +36,16 @@ pub struct Cluster {
     pub machines: Vec<Machine>,
     /// What clients saw.
     pub history: Arc<History>,
+    /// What they saw beside that.
+    pub notes: Arc<Notes>,
+    /// What the clients of each gateway are doing now.
+    pub doing: Mutex<Vec<(usize, Arc<Mutex<String>>)>>,
     /// Leases, watched.
     pub observer: Arc<Mutex<LeaseObserver>>,
+    /// What the nemesis did, by number.
+    pub strikes: Mutex<Vec<(u64, Fault)>>,
+    /// Bits that are flipped on disks.
+    pub flipped: Mutex<Vec<Flipped>>,
     /// What went wrong so far.
     pub wrong: Mutex<Vec<String>>,
     /// When everything began.
@@ -82,8 +92,11 @@ impl Cluster {
             up: watch::Sender::new(None),
         };
         let (machines, slots) = ((0..plan.nodes).map(machine).collect(), (0..plan.nodes).map(slot).collect());
-        let (history, observer) = Default::default();
-        Arc::new(Cluster { plan, network, machines, history, observer, wrong: Mutex::default(), origin, slots })
+        let (history, observer): (Arc<History>, _) = Default::default();
+        let truth: TrueTime = Arc::new(move || Timestamp::from_unix_nanos(START_UNIX_NANOS + origin.elapsed().as_nanos() as u64));
+        let notes = Notes::new(history.clone(), truth);
+        let (wrong, doing, strikes, flipped) = Default::default();
+        Arc::new(Cluster { plan, network, machines, history, notes, doing, strikes, flipped, observer, wrong, origin, slots })
     }
 
     /// Starts the process of a machine that has none. Goes on if the caller is aborted: a disk in the hands of a start must not get lost.
@@ -151,16 +164,15 @@ impl Cluster {
         self.process(index).map(|process| process.id())
     }
 
+    /// Whether a client of a gateway is committing.
+    pub fn is_committing(&self, gateway: usize) -> bool {
+        self.doing.lock().iter().any(|(at, doing)| *at == gateway && doing.lock().ends_with("commits"))
+    }
+
     /// Notes a violation.
     pub fn wrong(&self, what: String) {
         tracing::error!("WRONG: {what}");
         self.wrong.lock().push(what);
-    }
-
-    /// True time, for those who outlive a borrow.
-    pub fn truth(&self) -> TrueTime {
-        let origin = self.origin;
-        Arc::new(move || Timestamp::from_unix_nanos(START_UNIX_NANOS + origin.elapsed().as_nanos() as u64))
     }
 
     /// Samples all leases now.

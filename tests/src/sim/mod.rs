@@ -3,7 +3,8 @@
 //! ```text
 //!   plan       what a seed stands for: shape, settings, which faults
 //!   cluster    machines, network, processes          node     the real layers of one node over simulated disk, clock, network
-//!   nemesis    breaks things                         client, workload, session   work, and note in the history what they saw
+//!   nemesis    breaks things                         client, workload, session   work, and note in history and notes what they saw
+//!   shrink     makes a run that failed smaller       seeds                       runs that once failed
 //!   observer   watches leases (L1, L2)               checker  strict serializability, nothing lost, nothing half there
 //! ```
 //! A run: the cluster comes up as one node that grows; clients work while the nemesis breaks things; everything heals; every client
@@ -16,11 +17,13 @@ mod cluster;
 pub mod history;
 mod nemesis;
 mod node;
+mod notes;
 mod observer;
 mod plan;
 mod report;
 pub mod seeds;
 mod session;
+mod shrink;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -39,9 +42,10 @@ use client::Client;
 use cluster::Cluster;
 use history::{Outcome, decode};
 use node::Process;
-pub use plan::{Fault, Plan};
+pub use plan::{Fault, Overrides, Plan};
 pub use report::{Report, panics, simulated_millis, watch_panics};
 use session::Session;
+pub use shrink::shrink;
 use workload::{check_final, key, set_up};
 
 /// The cluster must come up within this.
@@ -55,6 +59,9 @@ const COMPARISONS: usize = 10;
 /// Runs a plan to its end and says what was wrong.
 pub fn run(plan: Plan, keep_trace: bool) -> Report {
     let _ = panics();
+    // A release build has no switches.
+    #[cfg(debug_assertions)]
+    let _off = meridian_clock::controls::switch_off(&plan.controls);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -150,11 +157,12 @@ async fn come_up(cluster: &Arc<Cluster>) -> Result<(), String> {
     eventually(START_LIMIT, "every range has all its replicas", || cluster.settled()).await?;
     let first = cluster.process(0).ok_or("the first node is gone")?;
     let kv: Arc<dyn Kv> = first.kv.clone();
-    for prefix in ["list/", "pair/", "register/"] {
+    let more: &[&str] = if cluster.plan.wide { &["comment/", "fork/", "skew/"] } else { &[] };
+    for prefix in ["list/", "pair/", "register/"].iter().chain(more) {
         kv.split_at(key(prefix)).await.map_err(|error| format!("splitting at {prefix}: {error}"))?;
     }
     let keys = cluster.plan.keys;
-    let mut session = Session::begin(&cluster.history, &cluster.truth(), &kv, 0, "set-up", false, Arc::default());
+    let mut session = Session::begin(&cluster.notes, &kv, 0, "set-up", false, Arc::default());
     let failed = |error: KvError| format!("writing the accounts: {error}");
     set_up(&mut session, keys).await.map_err(failed)?;
     session.commit().await.map_err(failed)?;
@@ -170,7 +178,11 @@ async fn check_end(cluster: &Arc<Cluster>) -> Result<(), String> {
     for what in check_final(&rows, cluster.plan.keys, order) {
         cluster.wrong(what);
     }
-    for what in checker::check(&cluster.history.records(), &versions) {
+    let records = cluster.notes.with_absences(cluster.history.records(), &versions);
+    for what in checker::check(&cluster.notes.without_lies(records), &versions) {
+        cluster.wrong(what);
+    }
+    for what in cluster.notes.check_pasts(&versions) {
         cluster.wrong(what);
     }
     for (range, _) in all_served(cluster).await? {
@@ -205,7 +217,7 @@ async fn final_rows(cluster: &Arc<Cluster>) -> Result<Vec<(meridian_storage::Key
     let everything = meridian_storage::Span::prefix(key(""));
     let mut last = String::new();
     for _ in 0..5 {
-        let mut session = Session::begin(&cluster.history, &cluster.truth(), &kv, gateway, "last audit", true, Arc::default());
+        let mut session = Session::begin(&cluster.notes, &kv, gateway, "last audit", true, Arc::default());
         match timeout(RECOVERY_LIMIT, session.scan(everything.clone(), 0)).await {
             Ok(Ok(rows)) => match session.commit().await {
                 Ok(_) => return Ok(rows),

@@ -81,8 +81,7 @@ impl WriteBuffer {
     /// Whether a savepoint is open or something in `span` waits to be written at the commit: then rows there cannot be laid early.
     pub fn keeps_back(&self, span: &Span) -> bool {
         let bounds = (std::ops::Bound::Included(&span.start[..]), std::ops::Bound::Excluded(&span.end[..]));
-        !self.savepoints.is_empty()
-            || self.keys.range::<[u8], _>(bounds).any(|(_, entries)| entries.last().is_some_and(|last| !last.laid))
+        !self.savepoints.is_empty() || self.keys.range::<[u8], _>(bounds).any(|(_, entries)| entries.last().is_some_and(|last| !last.laid))
     }
 
     /// The own value of `key` that a read sees, if it sees one. `all`: locking reads see the present statement's writes too.

@@ -86,9 +86,7 @@ impl Txn {
             && let Some(mut answered) = bulk.under_way.pop_front()
         {
             let landed = self
-                .guarded(async {
-                    (&mut answered).await.unwrap_or_else(|_| Err(KvError::Unavailable("the node is shutting down".into())))
-                })
+                .guarded(async { (&mut answered).await.unwrap_or_else(|_| Err(KvError::Unavailable("the node is shutting down".into()))) })
                 .await?;
             if let Some(bulk) = &mut self.bulk {
                 bulk.highest = bulk.highest.max(landed);
@@ -112,7 +110,8 @@ async fn send_portion(router: &Router, header: &Header, anchor: &Key, writes: Ve
         let mut again = Vec::new();
         let whole = groups.len() == 1;
         for (route, of_range) in groups {
-            let part: Vec<Write> = if whole { std::mem::take(&mut pending) } else { of_range.iter().map(|i| pending[*i].clone()).collect() };
+            let part: Vec<Write> =
+                if whole { std::mem::take(&mut pending) } else { of_range.iter().map(|i| pending[*i].clone()).collect() };
             let request = Request::Intents { at: header.read_ts, anchor: anchor.clone(), writes: part.clone(), stage: None };
             match router.send(&route, header, request).await {
                 Ok(Response::Landed) => {}

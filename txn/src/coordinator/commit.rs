@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use meridian_clock::Timestamp;
+use meridian_clock::controls::{self, Control};
 use meridian_storage::mvcc::AttemptId;
 use meridian_storage::{Key, Span};
 use smallvec::SmallVec;
@@ -89,7 +90,8 @@ impl Txn {
             (None, Some(first)) => first.key.clone(),
             (None, None) => return self.commit_without_writes().await,
         };
-        let mut progress = Progress { landed: vec![false; writes.len()], bulk: bulk.is_some(), laid: bulk.is_some(), ..Progress::default() };
+        let mut progress =
+            Progress { landed: vec![false; writes.len()], bulk: bulk.is_some(), laid: bulk.is_some(), ..Progress::default() };
         let highest = bulk.as_ref().map_or(Timestamp::ZERO, |b| b.highest);
         let outcome = self.commit_writes(&writes, &anchor, highest, &mut progress).await;
         let keys = || Written {
@@ -522,6 +524,9 @@ async fn finish(gateway: &Arc<Gateway>, attempt: AttemptId, anchor: &Key, writte
     let router: &Arc<Router> = &gateway.router;
     let header = Header { attempt, read_ts: Timestamp::ZERO };
     let mut backoff = Backoff::new();
+    if controls::off(Control::RecordFirst) {
+        router.ask_all(&keys, &header, &|keys| Request::Resolve { target: attempt, at, keys }).await?;
+    }
     // C5: the record first; the intents of the anchor's range in the same step.
     let with_record = loop {
         let route = router.route(anchor).await?;
@@ -564,7 +569,9 @@ async fn resolve_portion(router: &Router, header: &Header, span: &Span, at: Opti
             Ok(Response::Resolved(Some(left))) => return Ok(Span { start: left.start, end: span.end.clone() }),
             Ok(other) => return Err(unexpected(&other)),
             Err(SendError::Kv(e)) => return Err(e),
-            Err(SendError::Stale | SendError::Unknown(_) | SendError::NoAnswer(_)) => backoff.pause(router, "a range does not answer").await?,
+            Err(SendError::Stale | SendError::Unknown(_) | SendError::NoAnswer(_)) => {
+                backoff.pause(router, "a range does not answer").await?
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use meridian_clock::controls::{self, Control};
 use meridian_clock::{Clock, Timestamp};
 use meridian_replication::api::RangeId;
 use meridian_storage::mvcc::AttemptId;
@@ -89,7 +90,7 @@ pub(crate) struct Txn {
 
 impl Txn {
     pub fn begin(gateway: Arc<Gateway>, options: TxnOptions) -> Self {
-        let now = gateway.clock.now().latest;
+        let now = snapshot(&gateway.clock);
         let attempt = next_attempt(&gateway, now);
         Txn {
             read_ts: options.as_of.unwrap_or(now),
@@ -237,6 +238,13 @@ impl Txn {
         self.buffer.write(key, value, expect)
     }
 
+    /// T3.
+    async fn wait_past(&self, depends_on: Timestamp) {
+        if !controls::off(Control::ReplyRule) {
+            self.gateway.clock.wait_until_past(depends_on).await;
+        }
+    }
+
     /// Frees all locks of this attempt and lets go of it. Intents of the commit, if any were laid, are somebody else's care by now; those of a bulk load
     /// that never got to its commit go.
     fn let_go(&mut self) {
@@ -258,6 +266,12 @@ fn check_size(bytes: usize) -> Result<(), KvError> {
     Ok(())
 }
 
+/// T1: what was answered before lies below this, whichever node answered.
+fn snapshot(clock: &Clock) -> Timestamp {
+    let now = clock.now();
+    if controls::off(Control::StartAtLatest) { now.earliest } else { now.latest }
+}
+
 fn next_attempt(gateway: &Gateway, started: Timestamp) -> AttemptId {
     attempt::make(gateway.router.node, started, gateway.counter.fetch_add(1, Ordering::Relaxed))
 }
@@ -275,7 +289,7 @@ impl KvTxn for Txn {
     fn begin_statement(&mut self) {
         self.buffer.begin_statement();
         if self.options.isolation == Isolation::ReadCommitted && self.options.as_of.is_none() {
-            self.read_ts = self.gateway.clock.now().latest;
+            self.read_ts = snapshot(&self.gateway.clock);
             self.reads.forget_plain();
         }
     }
@@ -332,11 +346,12 @@ impl KvTxn for Txn {
         self.state = if outcome.is_ok() { State::Done } else { State::Failed };
         self.let_go();
         // T3, C10: an error depends on what was seen, too.
+        let seen = if controls::off(Control::SeenVersions) { Timestamp::ZERO } else { self.seen };
         let depends_on = match &outcome {
-            Ok(at) if self.has_writes() => self.seen.max(*at),
-            _ => self.seen,
+            Ok(at) if self.has_writes() => seen.max(*at),
+            _ => seen,
         };
-        self.gateway.clock.wait_until_past(depends_on).await;
+        self.wait_past(depends_on).await;
         outcome
     }
 
@@ -348,12 +363,12 @@ impl KvTxn for Txn {
     }
 
     async fn wait_reply(&mut self) {
-        self.gateway.clock.wait_until_past(self.seen).await;
+        self.wait_past(self.seen).await;
     }
 
     fn restart(&mut self) {
         self.let_go();
-        let now = self.gateway.clock.now().latest;
+        let now = snapshot(&self.gateway.clock);
         // C1: a new attempt, a new L. What the earlier attempts saw still counts for the answer (C10).
         self.attempt = next_attempt(&self.gateway, self.started);
         self.read_ts = self.options.as_of.unwrap_or(now);

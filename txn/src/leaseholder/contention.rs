@@ -11,13 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_clock::Timestamp;
-use meridian_storage::{Key, Span};
+use meridian_clock::controls::{self, Control};
 use meridian_storage::mvcc::{self, AttemptId, Intent};
+use meridian_storage::{Key, Span};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Known, Leaseholders};
 use super::locks::Queued;
 use super::range::{Blocked, RangeState};
+use super::{Known, Leaseholders};
 use crate::api::{KvError, LockWait};
 use crate::attempt::NOBODY;
 use crate::request::{Fate, Header, Refusal};
@@ -247,6 +248,7 @@ impl Leaseholders {
     pub(super) fn in_the_way(&self, intent: &Intent, reader: AttemptId, at: Timestamp) -> bool {
         intent.attempt != reader
             && intent.ts <= at
+            && !controls::off(Control::ReadIntents)
             && !matches!(self.known_fate(intent.attempt), Some(Known::Above(min_ts)) if min_ts > at)
     }
 }

@@ -175,7 +175,10 @@ impl LockTable {
 
     /// Whether nobody holds or waits for any key of `span`.
     pub fn is_free(&self, span: &Span) -> bool {
-        self.entries.range::<[u8], _>((std::ops::Bound::Included(&span.start[..]), std::ops::Bound::Excluded(&span.end[..]))).next().is_none()
+        self.entries
+            .range::<[u8], _>((std::ops::Bound::Included(&span.start[..]), std::ops::Bound::Excluded(&span.end[..])))
+            .next()
+            .is_none()
     }
 
     /// Gives up a place in the queue.

@@ -30,6 +30,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use meridian_clock::controls::{self, Control};
 use meridian_clock::{Clock, Entropy, TaskGroup, Timestamp};
 use meridian_replication::api::{AdminError, Command, Lease, NodeId, RangeEvents, RangeHost, RangeId, RangeReplica, RequestId};
 use meridian_storage::mvcc::AttemptId;
@@ -357,6 +358,8 @@ fn refusal(blocked: Blocked) -> Refusal {
 impl RangeEvents for Leaseholders {
     fn lease_started(&self, replica: &Arc<dyn RangeReplica>, lease: &Lease, handover: Option<Bytes>) {
         let range = replica.range_id();
+        // L2.
+        let low_water = if controls::off(Control::LowWater) { Timestamp::ZERO } else { lease.low_water };
         let unborn = self.unborn.lock().remove(&range);
         let state = match (handover.as_deref().map(postcard::from_bytes::<HandOver>), unborn) {
             (Some(Ok(h)), unborn) => {
@@ -368,7 +371,7 @@ impl RangeEvents for Leaseholders {
                 let state = RangeState::new(
                     replica.clone(),
                     lease.term,
-                    tscache.unwrap_or_else(|_| TimestampCache::new(lease.low_water)),
+                    tscache.unwrap_or_else(|_| TimestampCache::new(low_water)),
                     locks.unwrap_or_default(),
                 );
                 state.raise_closed(h.closed);
@@ -377,8 +380,8 @@ impl RangeEvents for Leaseholders {
                 }
                 state
             }
-            (_, Some(unborn)) => unborn.adopt(lease.term, lease.low_water),
-            _ => RangeState::new(replica.clone(), lease.term, TimestampCache::new(lease.low_water), LockTable::default()),
+            (_, Some(unborn)) => unborn.adopt(lease.term, low_water),
+            _ => RangeState::new(replica.clone(), lease.term, TimestampCache::new(low_water), LockTable::default()),
         };
         let old = self.served.write().insert(state);
         if let Some(old) = old {

@@ -4,6 +4,7 @@
 
 use bytes::{Bytes, BytesMut};
 use meridian_clock::Timestamp;
+use meridian_clock::controls::{self, Control};
 use meridian_replication::api::RangeReplica;
 use meridian_storage::mvcc::{self, AttemptId, Direction, Intent, VersionRef};
 use meridian_storage::{Key, Reader, Span};
@@ -275,6 +276,9 @@ impl Leaseholders {
     pub(super) fn still_valid(&self, header: &Header, reads: &Reads, at: Timestamp) -> Result<Timestamp, Blocked> {
         let reader = self.reader();
         let mut newest = Timestamp::ZERO;
+        if controls::off(Control::Validation) {
+            return Ok(newest);
+        }
         for point in reads.points.iter().filter(|p| p.valid_at < at) {
             let key = &point.key;
             if let Some(intent) = mvcc::intent(reader, key)?

@@ -11,6 +11,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 use meridian_clock::Timestamp;
+use meridian_clock::controls::{self, Control};
 use meridian_storage::mvcc::AttemptId;
 use meridian_storage::{Key, Span};
 use rustc_hash::FxHashMap;
@@ -118,7 +119,9 @@ impl TimestampCache {
 
     /// `attempt` reads `key` at `ts`.
     pub fn raise_point(&mut self, key: &Key, ts: Timestamp, attempt: AttemptId) {
-        if ts <= self.low {
+        // NOBODY prevents what recovery did not find.
+        let prevents = attempt == crate::attempt::NOBODY;
+        if ts <= self.low || controls::off(if prevents { Control::Prevention } else { Control::TimestampCache }) {
             return;
         }
         let mark = Mark { ts, owner: Some(attempt) };
@@ -135,7 +138,7 @@ impl TimestampCache {
 
     /// `attempt` reads `span` at `ts`.
     pub fn raise_span(&mut self, span: &Span, ts: Timestamp, attempt: AttemptId) {
-        if ts <= self.low || span.is_empty() {
+        if ts <= self.low || span.is_empty() || controls::off(Control::TimestampCache) {
             return;
         }
         if self.young.steps.len() >= BOUNDARIES_MAX {
@@ -168,6 +171,9 @@ impl TimestampCache {
 
     /// For the successor in a planned lease move (L3).
     pub fn hand_over(&self) -> Bytes {
+        if controls::off(Control::HandOver) {
+            return postcard::to_stdvec(&Wire { low: Timestamp::ZERO, points: Vec::new(), spans: Vec::new() }).unwrap_or_default().into();
+        }
         let generations = [&self.old, &self.young];
         let marks: usize = generations.iter().map(|g| g.points.len() + g.steps.len()).sum();
         let mut wire = Wire { low: self.low, points: Vec::new(), spans: Vec::new() };

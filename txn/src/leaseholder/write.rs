@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use meridian_clock::Timestamp;
+use meridian_clock::controls::{self, Control};
 use meridian_replication::api::Lease;
 use meridian_storage::mvcc::{self, AttemptId, Intent};
 use meridian_storage::{Batch, Key, Span};
@@ -176,7 +177,8 @@ impl Leaseholders {
             if !inner.locks.is_free(&span) {
                 return Ok(None);
             }
-            let floor = at.max(inner.closed.next()).max(inner.tscache.floor_span(&span, header.attempt));
+            let closed = if controls::off(Control::ClosedTimestamp) { at } else { inner.closed.next() };
+            let floor = at.max(closed).max(inner.tscache.floor_span(&span, header.attempt));
             let spec = LatchSpec { write_span: Some(span.clone()), ..LatchSpec::default() };
             let mut latches = state.latch(&mut inner, self.next_id(), spec)?;
             inner.take_off(&mut latches, floor);
@@ -303,7 +305,7 @@ impl Leaseholders {
         for span in &spec.reads {
             state.admit_span(&inner, span)?;
         }
-        let mut floor = at.max(inner.closed.next());
+        let mut floor = if controls::off(Control::ClosedTimestamp) { at } else { at.max(inner.closed.next()) };
         for write in writes {
             if inner.locks.blocker(&write.key, attempt).is_some() {
                 take_lock(&mut inner, &write.key, attempt, LANDING_LOCK)?;
@@ -334,6 +336,9 @@ impl Leaseholders {
 
     /// The timestamp of the version that the attempt wrote. It can only lie at or above its snapshot (C1); mostly nothing does.
     fn own_version(&self, header: &Header, key: &Key) -> Result<Option<Timestamp>, Blocked> {
+        if controls::off(Control::Replay) {
+            return Ok(None);
+        }
         let mut look = mvcc::get(self.reader(), key, Timestamp::MAX)?;
         while let Some(v) = look.filter(|v| v.ts >= header.read_ts) {
             if v.writer == header.attempt {
@@ -359,6 +364,7 @@ impl Leaseholders {
                 Some(v) if v.value.is_some() => return Err(KvError::KeyExists { key: write.key.clone() }.into()),
                 _ => true,
             },
+            Landing::Version(_) if controls::off(Control::NewestVersion) => true,
             Landing::Version(expected) => newest.as_ref().map(|v| (v.ts, v.writer)) == expected,
         };
         if !holds {
