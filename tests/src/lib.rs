@@ -8,3 +8,4 @@ pub mod sim;
 pub mod tls;
 pub mod transcript;
 pub mod wire;
+pub mod workloads;

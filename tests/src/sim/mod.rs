@@ -157,9 +157,8 @@ async fn come_up(cluster: &Arc<Cluster>) -> Result<(), String> {
     eventually(START_LIMIT, "every range has all its replicas", || cluster.settled()).await?;
     let first = cluster.process(0).ok_or("the first node is gone")?;
     let kv: Arc<dyn Kv> = first.kv.clone();
-    let more: &[&str] = if cluster.plan.wide { &["comment/", "fork/", "skew/"] } else { &[] };
-    for prefix in ["list/", "pair/", "register/"].iter().chain(more) {
-        kv.split_at(key(prefix)).await.map_err(|error| format!("splitting at {prefix}: {error}"))?;
+    for at in ["list/", "pair/", "register/"].into_iter().chain(cluster.plan.splits.iter().copied()) {
+        kv.split_at(key(at)).await.map_err(|error| format!("splitting at {at}: {error}"))?;
     }
     let keys = cluster.plan.keys;
     let mut session = Session::begin(&cluster.notes, &kv, 0, "set-up", false, Arc::default());

@@ -151,6 +151,8 @@ pub struct Plan {
     pub workers: usize,
     /// All workloads and faults, or only those of the first generation (for seeds found then).
     pub wide: bool,
+    /// Where ranges are split at the beginning, beside between the first workloads. In the middle of a workload: its transactions span ranges.
+    pub splits: Vec<&'static str>,
     /// Share of transactions that take their time between two operations.
     pub slow_share: f64,
     /// Only these strikes of the nemesis happen, by number; `None`: all.
@@ -237,6 +239,10 @@ impl Plan {
         let wide = !overrides.narrow;
         faults.extend(Fault::SECOND.into_iter().filter(|_| later.random_bool(share) && wide));
         let slow_share = *[0.0, 0.03, 0.2].choose(&mut later).unwrap_or(&0.0);
+        let middles = ["bank/01", "list/01", "register/01", "skew/z", "fork/02", "comment/02"];
+        let mut splits: Vec<&str> = middles.into_iter().filter(|_| later.random_bool(0.5)).collect();
+        splits.extend(["comment/", "fork/", "skew/"].into_iter().filter(|_| later.random_bool(0.5)));
+        splits.retain(|_| wide);
         Plan {
             seed,
             nodes,
@@ -258,6 +264,7 @@ impl Plan {
             range_max_bytes: if rng.random_bool(0.3) { rng.random_range(20_000..200_000) } else { 64 << 20 },
             workers: rng.random_range(1..=3),
             wide,
+            splits,
             slow_share: if wide { or(overrides.slow, slow_share) } else { 0.0 },
             strikes: overrides.strikes.clone(),
             controls: overrides.controls.clone(),

@@ -9,6 +9,7 @@
 //!   skew       read two rows, write one of them                  (the graph)
 //!   fork       write one row alone, or read several              (the graph: long fork)
 //!   comments   add a row, or read all rows                       (the graph, absent rows included: causal reverse)
+//!   mixed      reads here, writes there                          (the graph, over several ranges)
 //!   past       all rows of a workload as of some time ago        exactly what stands at that timestamp in the end (`notes`)
 //! ```
 
@@ -53,6 +54,8 @@ pub enum Kind {
     Comment,
     /// Read all rows, read-only.
     Comments,
+    /// Reads of some workloads' rows, writes of others'.
+    Mixed,
     /// Read in the past.
     Past,
 }
@@ -73,7 +76,8 @@ impl Kind {
     /// One of them, of both generations.
     pub fn draw_wide(rng: &mut Rng) -> Kind {
         match rng.random_range(0..100) {
-            0..55 => Kind::draw(rng),
+            0..45 => Kind::draw(rng),
+            45..55 => Kind::Mixed,
             55..67 => Kind::Skew,
             67..75 => Kind::ForkWrite,
             75..83 => Kind::ForkRead,
@@ -102,6 +106,7 @@ impl Kind {
             Kind::ForkRead => "fork-read",
             Kind::Comment => "comment",
             Kind::Comments => "comments",
+            Kind::Mixed => "mixed",
             Kind::Past => "past",
         }
     }
@@ -224,6 +229,7 @@ impl Script {
                 session.scan(span("comment/"), rng.random_range(0..6)).await?;
                 Ok(Checked)
             }
+            Kind::Mixed => self.mixed(session, &mut rng).await,
             // It has no transaction of its own (`client`).
             Kind::Past => Ok(Checked),
         }
@@ -240,6 +246,23 @@ impl Script {
             session.read(&rows[1 - own..2 - own], lock).await?;
         }
         session.write(&rows[own], b"", Expect::AsRead).await?;
+        Ok(Checked)
+    }
+
+    async fn mixed(&self, session: &mut Session, rng: &mut Rng) -> Result<Checked, Stop> {
+        let any = |rng: &mut Rng| match rng.random_range(0..3) {
+            0 => key(&format!("register/{:02}", rng.random_range(0..self.keys))),
+            1 => key(&format!("fork/{:02}", rng.random_range(0..FORKS))),
+            _ => key(&format!("skew/{}{:02}", if rng.random_bool(0.5) { 'a' } else { 'z' }, rng.random_range(0..self.keys.div_ceil(2)))),
+        };
+        for _ in 0..rng.random_range(0..=2) {
+            let (row, lock) = (any(rng), if rng.random_bool(0.2) { FOR_UPDATE } else { None });
+            session.read(&[row], lock).await?;
+        }
+        for _ in 0..rng.random_range(1..=3) {
+            let row = any(rng);
+            session.write(&row, b"", Expect::AsRead).await?;
+        }
         Ok(Checked)
     }
 
