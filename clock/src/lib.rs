@@ -9,6 +9,7 @@
 //! and `rand::rng()` appear nowhere above this crate.
 
 mod clock;
+pub mod controls;
 mod entropy;
 mod physical;
 mod task;

@@ -41,6 +41,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use meridian_clock::controls::{self, Control};
 use meridian_clock::{Clock, ClockInterval, Entropy, Rng, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use rand::Rng as _;
@@ -322,7 +323,7 @@ impl Peers {
                 let seen = peer.seen.lock();
                 seen.live && seen.heard.is_some_and(|heard| at.saturating_duration_since(heard) > self.config.suspect)
             };
-            if silent && peer.stamp(now) == 0 {
+            if silent && (peer.stamp(now) == 0 || controls::off(Control::VotePromise)) {
                 peer.seen.lock().live = false;
                 fallen.push(peer.node);
             }

@@ -4,6 +4,7 @@
 //! * `/health/ready`: the node can serve SQL: it has joined, its catalog is readable, it is not draining. `503` with the reason otherwise.
 //! * `/debug/check-replicas`: compares the replicas of every range whose lease this node holds, byte for byte at one log entry, and answers
 //!   with a line of JSON a range and one with the totals: `200` if all agree, `409` if any differs or could not be compared.
+//! * `/debug/…` of `crate::faults`: in builds with debug assertions only.
 //! * `/metrics`: Prometheus text format, made fresh at each request from the counters of every layer.
 
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+#[cfg(debug_assertions)]
+use axum::routing::post;
 use futures::future::BoxFuture;
 use meridian_replication::api::{NodeId, RangeId};
 use meridian_replication::consistency::ChecksumReport;
@@ -26,6 +29,9 @@ pub trait NodeStatus: Send + Sync + 'static {
     fn metrics(&self) -> Vec<Metric>;
     /// Compares the replicas of the ranges whose lease this node holds; `None` while the node is starting.
     fn check_replicas(&self) -> BoxFuture<'_, Option<ReplicaCheck>>;
+    /// Carries out a fault of [`crate::faults`].
+    #[cfg(debug_assertions)]
+    fn fault<'a>(&'a self, what: &'a str, query: &'a str) -> BoxFuture<'a, Result<String, String>>;
 }
 
 /// What comparing replicas found.
@@ -99,8 +105,14 @@ pub async fn serve(listener: TcpListener, node: Arc<dyn NodeStatus>, mut stop: w
         .route("/health/live", get(|| async { "ok\n" }))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
-        .route("/debug/check-replicas", get(check_replicas))
-        .with_state(node);
+        .route("/debug/check-replicas", get(check_replicas));
+    #[cfg(debug_assertions)]
+    let app = app
+        .route("/debug/faults", get(fault))
+        .route("/debug/partition", post(fault))
+        .route("/debug/clock-skew", post(fault))
+        .route("/debug/move-leases", post(fault));
+    let app = app.with_state(node);
     axum::serve(listener, app)
         .with_graceful_shutdown(async move {
             let _ = stop.wait_for(|s| *s).await;
@@ -120,6 +132,15 @@ async fn check_replicas(State(node): State<Arc<dyn NodeStatus>>) -> (StatusCode,
         None => (StatusCode::SERVICE_UNAVAILABLE, "starting\n".into()),
         Some(check) if check.agrees() => (StatusCode::OK, check.lines()),
         Some(check) => (StatusCode::CONFLICT, check.lines()),
+    }
+}
+
+#[cfg(debug_assertions)]
+async fn fault(State(node): State<Arc<dyn NodeStatus>>, uri: axum::http::Uri) -> (StatusCode, String) {
+    let what = uri.path().trim_start_matches("/debug/");
+    match node.fault(what, uri.query().unwrap_or_default()).await {
+        Ok(text) => (StatusCode::OK, text + "\n"),
+        Err(reason) => (StatusCode::BAD_REQUEST, reason + "\n"),
     }
 }
 

@@ -12,6 +12,8 @@
 //! ```
 
 pub mod cluster;
+#[cfg(debug_assertions)]
+pub mod faults;
 pub mod http;
 pub mod init;
 pub mod node;

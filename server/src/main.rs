@@ -38,6 +38,10 @@ enum Command {
         /// The kernel clock is off by at most this much, for instance 5ms.
         #[arg(long, value_parser = duration)]
         clock_bound: Option<Duration>,
+        /// Sets the clock off, for instance by -3ms: for tests, at most by the bound.
+        #[cfg(debug_assertions)]
+        #[arg(long, value_parser = skew, default_value = "0ms", allow_hyphen_values = true)]
+        clock_skew: i64,
         /// All nodes run on this host and share its clock.
         #[arg(long, conflicts_with = "clock_bound")]
         shared_host_clock: bool,
@@ -149,6 +153,8 @@ impl NodeFlags {
             min_free_bytes: self.min_free_mib << 20,
             gc_ttl: self.gc_ttl,
             range_max_bytes: self.range_max_mib << 20,
+            #[cfg(debug_assertions)]
+            clock_skew_nanos: 0,
         }
     }
 }
@@ -173,6 +179,13 @@ fn duration(text: &str) -> Result<Duration, String> {
         unit => return Err(format!("unknown unit {unit:?}: use us, ms, s, m or h")),
     };
     Duration::try_from_secs_f64(number * seconds).map_err(|e| e.to_string())
+}
+
+/// A duration with a sign, in nanoseconds.
+#[cfg(debug_assertions)]
+fn skew(text: &str) -> Result<i64, String> {
+    let (sign, size) = text.strip_prefix('-').map_or((1, text), |size| (-1, size));
+    Ok(sign * i64::try_from(duration(size)?.as_nanos()).map_err(|e| e.to_string())?)
 }
 
 /// Stack of a worker thread: recursion over deep values and plans is limited by depth, and must fit here in unoptimised builds too. Untouched
@@ -203,7 +216,17 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> Result<bool> {
     match command {
         Command::StartSingleNode(flags) => meridian::serve::run(flags.options()).await.map(|()| true),
-        Command::Start { node, rpc_listen, join, latency_matrix, clock_bound, shared_host_clock, dead_after } => {
+        Command::Start {
+            node,
+            rpc_listen,
+            join,
+            latency_matrix,
+            clock_bound,
+            #[cfg(debug_assertions)]
+            clock_skew,
+            shared_host_clock,
+            dead_after,
+        } => {
             let clock = match (clock_bound, shared_host_clock) {
                 (Some(bound), _) => ClockChoice::Bound(bound),
                 (None, true) => ClockChoice::SharedHost,
@@ -212,6 +235,8 @@ async fn run(command: Command) -> Result<bool> {
             // A node's own address in its join list is how scripts start all nodes alike.
             let join = join.into_iter().filter(|j| *j != rpc_listen).collect();
             let options = ServeOptions { rpc_listen: Some(rpc_listen), join, latency_matrix, clock, dead_after, ..node.options() };
+            #[cfg(debug_assertions)]
+            let options = ServeOptions { clock_skew_nanos: clock_skew, ..options };
             meridian::serve::run(options).await.map(|()| true)
         }
         Command::Init { host, certs_dir } => {

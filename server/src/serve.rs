@@ -86,13 +86,19 @@ pub struct ServeOptions {
     pub gc_ttl: Duration,
     /// Size at which a range splits, in bytes.
     pub range_max_bytes: u64,
+    /// How far the clock is set off, in nanoseconds: for tests.
+    #[cfg(debug_assertions)]
+    pub clock_skew_nanos: i64,
 }
 
 /// Runs a node until it is told to stop.
 pub async fn run(options: ServeOptions) -> Result<()> {
     check_security(&options)?;
     let single = options.rpc_listen.is_none();
-    let clock = Clock::new(clock_source(&options.clock, single)).map_err(|e| anyhow::anyhow!("{e}"))?;
+    let source = clock_source(&options.clock, single);
+    #[cfg(debug_assertions)]
+    let (source, skew_nanos, bound) = skewed(source, &options, single)?;
+    let clock = Clock::new(source).map_err(|e| anyhow::anyhow!("{e}"))?;
     let material = match &options.certs_dir {
         Some(dir) if !options.insecure => Some(tls::read(dir)?),
         _ => None,
@@ -106,7 +112,13 @@ pub async fn run(options: ServeOptions) -> Result<()> {
     let addresses = Addresses { rpc: transport.local_address().to_string(), sql: options.listen.clone(), http: options.http.clone() };
     let (drain, draining) = watch::channel(false);
     let (stop, stopping) = watch::channel(false);
-    let status = Arc::new(Status { node: Mutex::new(None), not_ready: Mutex::new(Some("starting".into())), engine: engine.clone() });
+    let status = Arc::new(Status {
+        node: Mutex::new(None),
+        not_ready: Mutex::new(Some("starting".into())),
+        engine: engine.clone(),
+        #[cfg(debug_assertions)]
+        faults: crate::faults::Faults { transport: transport.clone(), skew_nanos, bound },
+    });
     let web_server = tokio::spawn(http::serve(web, status.clone(), stopping));
 
     let spill_dir = options.data_dir.join("spill");
@@ -218,6 +230,24 @@ fn clock_source(choice: &ClockChoice, single: bool) -> Arc<dyn PhysicalClock> {
     }
 }
 
+/// The clock with the skew of `--clock-skew`, the skew, and how far it may go.
+#[cfg(debug_assertions)]
+fn skewed(
+    source: Arc<dyn PhysicalClock>,
+    options: &ServeOptions,
+    single: bool,
+) -> Result<(Arc<dyn PhysicalClock>, Arc<std::sync::atomic::AtomicI64>, Duration)> {
+    let bound = match options.clock {
+        ClockChoice::Bound(bound) if !single => bound,
+        _ => Duration::ZERO,
+    };
+    if !crate::faults::within(options.clock_skew_nanos, bound) {
+        bail!("--clock-skew lies beyond --clock-bound: such a cluster promises nothing");
+    }
+    let skew_nanos = Arc::new(std::sync::atomic::AtomicI64::new(options.clock_skew_nanos));
+    Ok((Arc::new(crate::faults::SkewedClock::new(source, skew_nanos.clone())), skew_nanos, bound))
+}
+
 fn open_store(options: &ServeOptions) -> Result<Arc<dyn Engine>> {
     std::fs::create_dir_all(&options.data_dir).with_context(|| format!("creating {}", options.data_dir.display()))?;
     let rocks = RocksOptions { block_cache_bytes: options.cache_bytes, min_free_bytes: options.min_free_bytes, ..RocksOptions::default() };
@@ -291,6 +321,8 @@ struct Status {
     node: Mutex<Option<(Arc<Node>, Arc<SqlListener>)>>,
     not_ready: Mutex<Option<String>>,
     engine: Arc<dyn Engine>,
+    #[cfg(debug_assertions)]
+    faults: crate::faults::Faults,
 }
 
 /// Finds out, again and again, whether SQL can be served.
@@ -336,6 +368,12 @@ impl NodeStatus for Status {
             Some(check)
         }
         .boxed()
+    }
+
+    #[cfg(debug_assertions)]
+    fn fault<'a>(&'a self, what: &'a str, query: &'a str) -> BoxFuture<'a, std::result::Result<String, String>> {
+        let node = self.node.lock().as_ref().map(|(node, _)| node.clone());
+        self.faults.carry_out(node, what, query).boxed()
     }
 
     fn metrics(&self) -> Vec<Metric> {

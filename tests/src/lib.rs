@@ -2,9 +2,11 @@
 
 pub mod bank;
 pub mod differential;
+pub mod history;
 pub mod isolation;
 pub mod process;
 pub mod sim;
 pub mod tls;
 pub mod transcript;
 pub mod wire;
+pub mod workloads;

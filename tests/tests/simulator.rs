@@ -3,11 +3,11 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use meridian_tests::sim::seeds::REGRESSIONS;
+use meridian_tests::sim::seeds::regressions;
 use meridian_tests::sim::{Plan, run, watch_panics};
 
 /// Seeds of the slice, unless `MERIDIAN_SIM_SEEDS` says otherwise.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 300;
 /// Where the slice begins.
 const FIRST: u64 = 1;
 
@@ -21,8 +21,7 @@ fn all_right(plans: Vec<Plan>) {
                 while let Some(plan) = plans.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
                     let report = run(plan.clone(), false);
                     if !report.wrong.is_empty() {
-                        let replay = format!("scripts/verify simulate --seed {} --nodes {} --log info", plan.seed, plan.nodes);
-                        failures.lock().unwrap().push(format!("{report}\n  replay: {replay}"));
+                        failures.lock().unwrap().push(format!("{report}\n  replay: {}", plan.replay()));
                     }
                 }
             });
@@ -34,8 +33,8 @@ fn all_right(plans: Vec<Plan>) {
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    for seed in [3, 9, 14] {
-        let (one, two) = (run(Plan::of(seed, None), true), run(Plan::of(seed, None), true));
+    for seed in [3, 9, 14, 69] {
+        let (one, two) = (run(Plan::of(seed), true), run(Plan::of(seed), true));
         let differs = one.trace.iter().zip(&two.trace).position(|(a, b)| a != b);
         assert_eq!(differs.map(|at| (&one.trace[at], &two.trace[at])), None, "seed {seed}");
         assert_eq!(one.trace_hash, two.trace_hash, "seed {seed}");
@@ -45,11 +44,11 @@ fn the_same_seed_gives_the_same_trace() {
 
 #[test]
 fn seeds_that_once_failed() {
-    all_right(REGRESSIONS.iter().map(|(seed, nodes, _)| Plan::of(*seed, *nodes)).collect());
+    all_right(regressions().into_iter().map(|regression| Plan::with(regression.seed, regression.overrides)).collect());
 }
 
 #[test]
 fn a_slice_of_seeds() {
     let seeds = std::env::var("MERIDIAN_SIM_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(SEEDS);
-    all_right((FIRST..FIRST + seeds).map(|seed| Plan::of(seed, None)).collect());
+    all_right((FIRST..FIRST + seeds).map(Plan::of).collect());
 }

@@ -411,6 +411,23 @@ pub trait KvTxn: Send {
     async fn put(&mut self, key: Key, value: Bytes, expect: Expect) -> Result<(), KvError>;
     /// Buffers a delete.
     async fn delete(&mut self, key: Key) -> Result<(), KvError>;
+    /// Whether new rows of an index, all of whose entries lie in `within`, can be laid early.
+    fn can_lay(&self, within: &Span) -> bool {
+        let _ = within;
+        false
+    }
+    /// Bulk load: writes rows whose keys must be new as intents right away, without lock, read or (unless `keep`) buffer. Only where
+    /// [`KvTxn::can_lay`] says so. A few portions are on their way at a time: an error may be that of an earlier one. After an error only
+    /// `rollback` is allowed; [`KvError::KeyExists`] names the key that was there, in the store or in an earlier portion. `rows` ascend by key.
+    /// Without `keep` the transaction must not read `within` again.
+    async fn lay(&mut self, within: &Span, rows: Vec<(Key, Bytes)>, keep: bool) -> Result<(), KvError> {
+        let _ = (within, rows, keep);
+        Err(KvError::Internal("this transaction lays nothing early".into()))
+    }
+    /// Waits for the portions that are on their way.
+    async fn settle_laid(&mut self) -> Result<(), KvError> {
+        Ok(())
+    }
     /// Marks the present state of the write buffer.
     fn savepoint(&mut self) -> Savepoint;
     /// Restores the write buffer to the mark exactly. The mark stays usable. Reads made since then still count.

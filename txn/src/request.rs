@@ -127,6 +127,8 @@ pub enum Landing {
     Absent,
     /// Exactly this version (`None`: there never was one).
     Version(Option<VersionId>),
+    /// No row, and laid early as part of this portion (from 1) of a bulk load: an own intent of another portion is a second row with the same key.
+    Fresh(u32),
 }
 
 /// A write about to land.
@@ -173,8 +175,8 @@ pub enum Request {
     Recover { target: AttemptId, anchor: Key, staged: Timestamp, commit: bool },
     /// Makes intents of `target` versions at `at`, or removes them.
     Resolve { target: AttemptId, at: Option<Timestamp>, keys: Vec<Key> },
-    /// Moves an intent up after a push.
-    PushIntent { target: AttemptId, key: Key, to: Timestamp },
+    /// The same for a portion of the intents of `target` in `span`; answered with what is left of it.
+    ResolveSpan { target: AttemptId, at: Option<Timestamp>, span: Span },
     /// Frees all locks of the attempt in this range, near `key`.
     Release { key: Key },
     /// Makes a range begin at `key`.
@@ -270,6 +272,8 @@ pub enum Response {
     Landed,
     /// To `Push`, `Recover`.
     Fate(Fate),
+    /// To `ResolveSpan`: what is left.
+    Resolved(Option<Span>),
     /// To `Prevent`: whether all were there.
     AllThere(bool),
     /// Done.

@@ -19,6 +19,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use meridian_clock::controls::{self, Control};
 use meridian_clock::{ClockInterval, Timestamp};
 use raft::prelude::{Message, MessageType};
 use raft::{ProgressState, StateRole};
@@ -85,6 +86,9 @@ impl Replica {
 
     /// Whether something forbids this replica to vote or campaign now, other than the release in `release`.
     fn is_held(&self, now: ClockInterval, release: Option<Release>) -> bool {
+        if controls::off(Control::VotePromise) {
+            return false;
+        }
         if let Some(release) = release {
             // The leader of this term gave its lease up, and everything before it had ended when it was elected.
             let newest = self.bound.as_ref().map_or(0, |b| b.term);
@@ -123,7 +127,7 @@ impl Replica {
         }
         // Raft's own stickiness counts ticks, which a quiet replica does not have. It yields when the leader's node is gone.
         let leader = self.node_of(self.raw.raft.leader_id);
-        if leader.is_none_or(|l| l != self.ctx.node && !self.ctx.peers.peer(l).live()) {
+        if leader.is_none_or(|l| l != self.ctx.node && !self.ctx.peers.peer(l).live()) || controls::off(Control::VotePromise) {
             self.raw.raft.election_elapsed = self.raw.raft.election_timeout();
         }
         // Somebody is at it: two candidates at a time only split the vote.
@@ -405,6 +409,7 @@ impl Replica {
 
     /// The right half of a split starts bound as the left half is. What bound the left in whatever term yields to the left leader's release.
     pub(crate) fn inherit(&mut self, bound: Option<Bound>, hold_until: Timestamp) {
+        let (bound, hold_until) = if controls::off(Control::SplitBinding) { (None, Timestamp::ZERO) } else { (bound, hold_until) };
         self.bound = bound.map(|b| Bound { term: 0, ..b });
         self.hold_until = hold_until;
         self.patience = self.full_patience();

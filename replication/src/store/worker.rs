@@ -34,6 +34,8 @@ use crate::transport::{Service, TrafficClass};
 pub(crate) const QUEUE: usize = 8192;
 /// Messages taken in one round.
 const ROUND: usize = 512;
+/// How long after a flush that failed the next is tried.
+const FLUSH_RETRY: std::time::Duration = std::time::Duration::from_millis(100);
 /// Bytes of packets after which a message to a peer is closed.
 const MAX_LOT_BYTES: usize = 4 << 20;
 
@@ -352,9 +354,8 @@ impl Worker {
         for order in std::mem::take(&mut self.fx.snapshots) {
             snapshot::start_sending(&self.ctx, order, self.me.clone());
         }
-        for born in std::mem::take(&mut self.fx.born) {
-            let worker = self.ctx.worker(born.handle.range_id()).clone();
-            let _ = worker.internal.send(Internal::Born(born));
+        if !self.fx.born.is_empty() {
+            self.ctx.tasks.spawn(take_up(self.ctx.clone(), std::mem::take(&mut self.fx.born)));
         }
     }
 
@@ -458,4 +459,17 @@ pub(crate) fn send_packets(ctx: &Context, node: NodeId, packets: Vec<Packet>) {
         lot.push(packet);
     }
     flush(&mut lot);
+}
+
+/// The right half of a split begins its log only once the split itself is durable. Log and applied state become durable at different moments: without the
+/// flush a crash could leave the right half with acknowledged entries but without the state under them, and its log would be begun anew.
+async fn take_up(ctx: Arc<Context>, born: Vec<Born>) {
+    while let Err(error) = ctx.flush() {
+        tracing::warn!(%error, "flush after a split failed: the right half waits");
+        tokio::time::sleep(FLUSH_RETRY).await;
+    }
+    for born in born {
+        let worker = ctx.worker(born.handle.range_id()).clone();
+        let _ = worker.internal.send(Internal::Born(born));
+    }
 }

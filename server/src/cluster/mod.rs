@@ -40,6 +40,13 @@ pub enum ClusterCommand {
         /// Seconds after which a silent node's replicas are replaced.
         #[arg(long, default_value_t = 300)]
         dead_after: u64,
+        /// The nodes treat their clocks as off by at most this much, for instance 5ms; by default they know that they share the host's.
+        #[arg(long)]
+        clock_bound: Option<String>,
+        /// How far each node's clock is set off, comma-separated, for instance 3ms,-3ms,0ms: for tests, at most by the bound.
+        #[cfg(debug_assertions)]
+        #[arg(long, value_delimiter = ',', allow_hyphen_values = true, requires = "clock_bound")]
+        clock_skew: Vec<String>,
     },
     /// Stops all nodes and removes the directory.
     Down {
@@ -108,8 +115,31 @@ ap-south ap-east   90
 /// Carries out a command.
 pub async fn run(command: ClusterCommand) -> Result<()> {
     match command {
-        ClusterCommand::Up { at, base_port, regions, nodes_per_region, latency_matrix, no_latency, dead_after } => {
-            let plan = UpPlan { dir: at.dir, base_port, regions, nodes_per_region, latency_matrix, no_latency, dead_after };
+        ClusterCommand::Up {
+            at,
+            base_port,
+            regions,
+            nodes_per_region,
+            latency_matrix,
+            no_latency,
+            dead_after,
+            clock_bound,
+            #[cfg(debug_assertions)]
+            clock_skew,
+        } => {
+            #[cfg(not(debug_assertions))]
+            let clock_skew = Vec::new();
+            let plan = UpPlan {
+                dir: at.dir,
+                base_port,
+                regions,
+                nodes_per_region,
+                latency_matrix,
+                no_latency,
+                dead_after,
+                clock_bound,
+                clock_skew,
+            };
             up(plan).await
         }
         ClusterCommand::Down { at, keep } => down(&at.dir, keep).await,
@@ -146,6 +176,8 @@ struct UpPlan {
     latency_matrix: Option<PathBuf>,
     no_latency: bool,
     dead_after: u64,
+    clock_bound: Option<String>,
+    clock_skew: Vec<String>,
 }
 
 async fn up(plan: UpPlan) -> Result<()> {
@@ -171,8 +203,15 @@ async fn up(plan: UpPlan) -> Result<()> {
             Some(file)
         }
     };
-    let mut state =
-        ClusterState { dir: dir.clone(), base_port: plan.base_port, latency_matrix, dead_after_secs: plan.dead_after, nodes: vec![] };
+    let mut state = ClusterState {
+        dir: dir.clone(),
+        base_port: plan.base_port,
+        latency_matrix,
+        dead_after_secs: plan.dead_after,
+        clock_bound: plan.clock_bound,
+        clock_skew: plan.clock_skew,
+        nodes: vec![],
+    };
     for _ in 0..plan.nodes_per_region {
         for region in &plan.regions {
             state.push_node(region)?;

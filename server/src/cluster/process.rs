@@ -24,7 +24,14 @@ pub fn start(state: &mut ClusterState, at: usize) -> Result<()> {
         .args(["--http", &format!("127.0.0.1:{}", node.http_port)])
         .args(["--locality", &format!("region={},zone={}", node.region, node.zone)])
         .args(["--dead-after", &format!("{}s", state.dead_after_secs)])
-        .args(["--shared-host-clock", "--insecure"]);
+        .arg("--insecure");
+    match &state.clock_bound {
+        None => command.arg("--shared-host-clock"),
+        Some(bound) => command.args(["--clock-bound", bound]),
+    };
+    if let Some(skew) = state.clock_skew.get(node.number - 1) {
+        command.arg(format!("--clock-skew={skew}"));
+    }
     // A cluster of one has nobody to join.
     command.args(["--join", &if join.is_empty() { node.rpc_address() } else { join.join(",") }]);
     if let Some(matrix) = &state.latency_matrix {

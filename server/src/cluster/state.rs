@@ -16,6 +16,12 @@ pub struct ClusterState {
     pub latency_matrix: Option<PathBuf>,
     /// Seconds after which a silent node's replicas are replaced.
     pub dead_after_secs: u64,
+    /// The bound of every node's clock; `None`: they share the host's.
+    #[serde(default)]
+    pub clock_bound: Option<String>,
+    /// How far each node's clock is off, by number: for tests.
+    #[serde(default)]
+    pub clock_skew: Vec<String>,
     /// Its nodes, in order of number.
     pub nodes: Vec<NodeEntry>,
 }

@@ -1,23 +1,18 @@
 //! Is there one order of all transactions that explains everything, and agrees with real time?
 //!
-//! The versions of each key and their order are read from the replicas at the end. Then every transaction that took effect is a node of a graph:
-//!
-//! ```text
-//!   wr   T wrote the version that U read            ww   U's version of a key follows T's
-//!   rw   T read the version that U's replaced       rt   T was answered before U began
-//! ```
-//! The history is strictly serializable exactly if this graph has no cycle. Real time would need an edge for every pair, so it goes through a
-//! chain of moments instead: answered → next moment → … → begun.
+//! The versions of each key and their order are read from the replicas at the end. With them the common checker ([`crate::history`]) looks for cycles; here
+//! stands what only the simulator can know: timestamps, true time, and what is there at the end.
 //!
 //! A transaction with an unknown outcome took effect if one of its versions is there.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use meridian_clock::Timestamp;
 use meridian_storage::Key;
 
 use super::history::{Op, Outcome, Record, TxnId, VersionId};
+use crate::history::{self, Header, History, Txn, check_ordered};
 
 /// The versions of every key, oldest first.
 pub type Versions = BTreeMap<Key, Vec<(Timestamp, VersionId)>>;
@@ -34,18 +29,14 @@ pub fn check(records: &[Record], versions: &Versions) -> Vec<String> {
         }
     }
     let effective = effects(records, &writers, &mut wrong);
-    for record in records.iter().filter(|r| effective.contains(&r.id)) {
-        wrong.extend(inside(record, records, &writers));
-    }
     for (version, (key, _)) in &writers {
         let known = records.get(version.txn() as usize).is_some_and(|r| r.writes().any(|(k, v)| k == *key && v == *version));
         if !known {
             wrong.push(format!("{} holds {version:?}, which nobody wrote", name(key)));
         }
     }
-    if wrong.is_empty() {
-        wrong.extend(cycle(records, versions, &effective));
-    }
+    let orders = versions.iter().map(|(key, list)| (name(key), list.iter().map(|(_, version)| version.0 as i64).collect())).collect();
+    wrong.extend(check_ordered(&history(records, &effective), &orders).anomalies.into_iter().map(|anomaly| anomaly.story));
     wrong
 }
 
@@ -90,206 +81,31 @@ fn effects(records: &[Record], writers: &BTreeMap<VersionId, (&Key, Timestamp)>,
     effective
 }
 
-/// What one transaction saw must exist, and be the same each time it looked.
-fn inside(record: &Record, records: &[Record], writers: &BTreeMap<VersionId, (&Key, Timestamp)>) -> Vec<String> {
-    let mut wrong = Vec::new();
-    let mut own: BTreeMap<&Key, Option<VersionId>> = BTreeMap::new();
-    for op in &record.ops {
-        match op {
-            Op::Write(key, version) => _ = own.insert(key, Some(*version)),
-            Op::Read(key, seen) => {
-                if let Some(before) = own.get(key).filter(|before| *before != seen) {
-                    wrong.push(format!("{} saw {seen:?} at {} after {before:?}", story(record), name(key)));
-                }
-                if let Some(version) = seen.filter(|v| v.txn() != record.id && !writers.contains_key(v)) {
-                    let writer = records.get(version.txn() as usize).map(story).unwrap_or_default();
-                    wrong.push(format!(
-                        "{} saw {version:?} at {}, which never took effect (written by {writer})",
-                        story(record),
-                        name(key)
-                    ));
-                }
-                own.insert(key, *seen);
-            }
+/// The history in the common format, for the common checker: what took effect is acknowledged there (an outcome that its client does not know
+/// never ends), everything else failed.
+pub fn history(records: &[Record], effective: &BTreeSet<TxnId>) -> History {
+    let txns = records.iter().map(|record| {
+        let there = effective.contains(&record.id);
+        let known = matches!(record.outcome, Outcome::Committed(_));
+        Txn {
+            process: record.id,
+            gateway: record.gateway as u64,
+            kind: if there && !known { format!("{} (unknown to its client)", record.kind) } else { record.kind.to_owned() },
+            invoked: record.begun.0,
+            completed: if known { record.ended.map(|(at, _)| at) } else { None },
+            outcome: if there { history::Outcome::Ok } else { history::Outcome::Fail },
+            error: None,
+            ops: record
+                .ops
+                .iter()
+                .map(|op| match op {
+                    Op::Read(key, seen) => history::Op::Read(name(key), seen.map(|v| v.0 as i64)),
+                    Op::Write(key, version) => history::Op::Write(name(key), version.0 as i64),
+                })
+                .collect(),
         }
-    }
-    wrong
-}
-
-#[derive(Clone, Debug)]
-enum Why {
-    Wr(Key, VersionId),
-    Ww(Key, VersionId, VersionId),
-    Rw(Key, Option<VersionId>, VersionId),
-    Time,
-}
-
-struct Graph {
-    /// Transactions by id, then moments.
-    edges: Vec<Vec<(usize, Why)>>,
-}
-
-fn cycle(records: &[Record], versions: &Versions, effective: &BTreeSet<TxnId>) -> Option<String> {
-    let mut graph = Graph { edges: vec![Vec::new(); records.len()] };
-    let mut next: BTreeMap<(&Key, Option<VersionId>), VersionId> = BTreeMap::new();
-    for (key, list) in versions {
-        let mut before = None;
-        for (_, version) in list {
-            next.insert((key, before), *version);
-            if let Some(before) = before {
-                graph.edge(before, *version, Why::Ww(key.clone(), before, *version));
-            }
-            before = Some(*version);
-        }
-    }
-    for record in records.iter().filter(|r| effective.contains(&r.id)) {
-        for op in &record.ops {
-            let Op::Read(key, seen) = op else { continue };
-            if let Some(version) = seen {
-                graph.edge(*version, VersionId::new(record.id, 0), Why::Wr(key.clone(), *version));
-            }
-            if let Some(after) = next.get(&(key, *seen)) {
-                graph.edge(VersionId::new(record.id, 0), *after, Why::Rw(key.clone(), *seen, *after));
-            }
-        }
-    }
-    graph.real_time(records, effective);
-    let (from, path) = graph.shortest_cycle(records.len())?;
-    let mut text = String::from("not strictly serializable:");
-    let mut at = from;
-    let mut told = BTreeSet::new();
-    for (to, why) in path {
-        if at < records.len() && told.insert(at) {
-            let _ = write!(text, "\n    {}", story(&records[at]));
-        }
-        match why {
-            Why::Wr(key, v) => _ = write!(text, "\n      wrote {v:?} of {}, which was read by", name(&key)),
-            Why::Ww(key, a, b) => _ = write!(text, "\n      wrote {a:?} of {}, replaced by {b:?} of", name(&key)),
-            Why::Rw(key, a, b) => _ = write!(text, "\n      read {a:?} of {}, not yet replaced by {b:?} of", name(&key)),
-            Why::Time if at < records.len() => text.push_str("\n      was answered before the start of"),
-            Why::Time => {}
-        }
-        at = to;
-    }
-    if at < records.len() {
-        let _ = write!(text, "\n    T{}", records[at].id);
-    }
-    Some(text)
-}
-
-impl Graph {
-    fn edge(&mut self, from: VersionId, to: VersionId, why: Why) {
-        let (from, to) = (from.txn() as usize, to.txn() as usize);
-        if from != to {
-            self.edges[from].push((to, why));
-        }
-    }
-
-    /// answered → moment → next moment → … → begun.
-    fn real_time(&mut self, records: &[Record], effective: &BTreeSet<TxnId>) {
-        let mut events: BTreeMap<u64, (usize, bool)> = BTreeMap::new();
-        for record in records.iter().filter(|r| effective.contains(&r.id)) {
-            events.insert(record.begun.0, (record.id as usize, false));
-            if let (Some((at, _)), Outcome::Committed(_)) = (record.ended, &record.outcome) {
-                events.insert(at, (record.id as usize, true));
-            }
-        }
-        let mut moment = None;
-        for (txn, ends) in events.into_values() {
-            if ends {
-                let new = self.edges.len();
-                self.edges.push(Vec::new());
-                self.edges[txn].push((new, Why::Time));
-                if let Some(old) = moment.replace(new) {
-                    self.edges[old].push((new, Why::Time));
-                }
-            } else if let Some(moment) = moment {
-                let moment: usize = moment;
-                self.edges[moment].push((txn, Why::Time));
-            }
-        }
-    }
-
-    /// A cycle with the fewest transactions, as the steps from its first transaction back to it.
-    fn shortest_cycle(&self, txns: usize) -> Option<(usize, Vec<(usize, Why)>)> {
-        let component = self.components();
-        let mut sizes: BTreeMap<usize, usize> = BTreeMap::new();
-        component.iter().for_each(|c| *sizes.entry(*c).or_default() += 1);
-        let suspects: Vec<usize> = (0..txns).filter(|n| sizes[&component[*n]] > 1).collect();
-        let cycles = suspects.iter().take(200).filter_map(|start| Some((*start, self.back_to(*start, &component)?)));
-        cycles.min_by_key(|(_, path)| path.iter().filter(|(to, _)| *to < txns).count())
-    }
-
-    /// The way from `start` back to it with the fewest steps between transactions: steps along moments cost nothing.
-    fn back_to(&self, start: usize, component: &[usize]) -> Option<Vec<(usize, Why)>> {
-        let mut came: BTreeMap<usize, (usize, Why)> = BTreeMap::new();
-        let mut queue = VecDeque::from([start]);
-        while let Some(at) = queue.pop_front() {
-            for (to, why) in &self.edges[at] {
-                if component[*to] != component[start] || (came.contains_key(to)) {
-                    continue;
-                }
-                came.insert(*to, (at, why.clone()));
-                if *to == start {
-                    let (mut path, mut node) = (Vec::new(), start);
-                    loop {
-                        let (from, why) = came[&node].clone();
-                        path.push((node, why));
-                        node = from;
-                        if node == start {
-                            break;
-                        }
-                    }
-                    path.reverse();
-                    return Some(path);
-                }
-                if matches!(why, Why::Time) { queue.push_front(*to) } else { queue.push_back(*to) }
-            }
-        }
-        None
-    }
-
-    /// Strongly connected components (Tarjan's algorithm, without recursion).
-    fn components(&self) -> Vec<usize> {
-        const UNSEEN: usize = usize::MAX;
-        let n = self.edges.len();
-        let (mut index, mut low, mut component) = (vec![UNSEEN; n], vec![0; n], vec![UNSEEN; n]);
-        let (mut stack, mut calls, mut count) = (Vec::new(), Vec::new(), 0);
-        for root in 0..n {
-            if index[root] != UNSEEN {
-                continue;
-            }
-            calls.push((root, 0));
-            while let Some((node, edge)) = calls.pop() {
-                if edge == 0 && index[node] == UNSEEN {
-                    (index[node], low[node]) = (count, count);
-                    count += 1;
-                    stack.push(node);
-                }
-                if let Some((to, _)) = self.edges[node].get(edge) {
-                    calls.push((node, edge + 1));
-                    if index[*to] == UNSEEN {
-                        calls.push((*to, 0));
-                    } else if component[*to] == UNSEEN {
-                        low[node] = low[node].min(index[*to]);
-                    }
-                    continue;
-                }
-                if low[node] == index[node] {
-                    while let Some(member) = stack.pop() {
-                        component[member] = node;
-                        if member == node {
-                            break;
-                        }
-                    }
-                }
-                if let Some((parent, _)) = calls.last() {
-                    low[*parent] = low[*parent].min(low[node]);
-                }
-            }
-        }
-        component
-    }
+    });
+    History { header: Header { workload: "simulator".into(), ..Header::default() }, txns: txns.collect() }
 }
 
 fn name(key: &Key) -> String {
@@ -354,7 +170,7 @@ mod tests {
         let stale = [first.clone(), skew(1, 3, 5, 5, &b, b0, &a), late];
         let versions_then = BTreeMap::from([(a.clone(), versions[&a].clone()), (b.clone(), vec![(ts(1), b0)])]);
         let wrong = check(&stale, &versions_then);
-        assert!(wrong.len() == 1 && wrong[0].contains("answered before"), "{wrong:?}");
+        assert!(wrong.len() == 1 && wrong[0].contains("stale read"), "{wrong:?}");
         let mut lost = fair.clone();
         lost[2].ops.push(Op::Write(key("c"), VersionId::new(2, 1)));
         assert_eq!(check(&lost, &versions).len(), 2, "half there, and acknowledged but lost");

@@ -7,12 +7,13 @@ use meridian_clock::{Entropy, Rng};
 use meridian_txn::api::{Kv, KvError};
 use parking_lot::Mutex;
 use rand::Rng as _;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::cluster::Cluster;
-use super::session::Session;
-use super::workload::{Kind, Script, Stop};
+use super::plan::Fault;
+use super::session::{Session, look_back};
+use super::signal::Watcher;
+use super::workload::{Kind, Script, Stop, span};
 
 /// Attempts before a client turns to something else.
 const ATTEMPTS_MAX: usize = 8;
@@ -36,22 +37,25 @@ enum End {
 impl Client {
     /// A client of `gateway`.
     pub fn new(cluster: &Arc<Cluster>, gateway: usize) -> Arc<Self> {
-        Arc::new(Client { gateway, last_commit: Mutex::default(), doing: Arc::default(), cluster: cluster.clone() })
+        let doing: Arc<Mutex<String>> = Arc::default();
+        cluster.doing.lock().push((gateway, doing.clone()));
+        Arc::new(Client { gateway, last_commit: Mutex::default(), doing, cluster: cluster.clone() })
     }
 
     /// Works until `stop`.
-    pub async fn run(self: Arc<Self>, number: usize, mut stop: watch::Receiver<bool>) {
+    pub async fn run(self: Arc<Self>, number: usize, mut stop: Watcher<bool>) {
         let plan = &self.cluster.plan;
         let mut rng = Entropy::seeded(plan.seed).fork(&format!("client {} {number}", self.gateway)).rng();
         let mut up = self.cluster.up(self.gateway);
-        while !*stop.borrow() {
-            let kv = up.borrow_and_update().clone();
+        while !stop.get() {
+            let kv = up.take();
             let Some(kv) = kv else {
                 *self.doing.lock() = "waits for its gateway to start".into();
                 tokio::select! { biased; _ = stop.changed() => {}, _ = up.changed() => {} }
                 continue;
             };
-            let script = Script { kind: Kind::draw(&mut rng), rng: Entropy::seeded(rng.random()).rng(), keys: plan.keys };
+            let kind = if plan.wide { Kind::draw_wide(&mut rng) } else { Kind::draw(&mut rng) };
+            let script = Script { kind, rng: Entropy::seeded(rng.random()).rng(), keys: plan.keys };
             // A crash of the gateway ends its clients' transactions where they stand: what was being committed stays unknown.
             tokio::select! {
                 biased;
@@ -68,10 +72,29 @@ impl Client {
         *self.doing.lock() = "has stopped".into();
     }
 
+    /// A read in the past, some of it at replicas nearby.
+    async fn past(&self, kv: &Arc<dyn Kv>, rng: &mut Rng) -> End {
+        let notes = &self.cluster.notes;
+        let at = (notes.truth)().minus(Duration::from_millis(rng.random_range(100..9000)));
+        let prefix = ["bank/", "list/", "register/", "fork/", "comment/"][rng.random_range(0..5)];
+        *self.doing.lock() = format!("reads {prefix} as of {at}");
+        match look_back(notes, kv, self.gateway, span(prefix), at).await {
+            Ok(()) => End::Committed,
+            Err(_) => End::Not,
+        }
+    }
+
     async fn transaction(&self, kv: &Arc<dyn Kv>, script: Script, rng: &mut Rng) -> End {
         let (cluster, kind) = (&self.cluster, script.kind);
-        let read_only = kind == Kind::Audit;
-        let mut session = Session::begin(&cluster.history, &cluster.truth(), kv, self.gateway, kind.name(), read_only, self.doing.clone());
+        if kind == Kind::Past {
+            return self.past(kv, rng).await;
+        }
+        let mut session = Session::begin(&cluster.notes, kv, self.gateway, kind.name(), kind.read_only(), self.doing.clone());
+        if cluster.plan.slow_share > 0.0 && rng.random_bool(cluster.plan.slow_share) {
+            // Long enough for leases to change hands in the middle, now and then for timestamps to close over it.
+            session.pace = Duration::from_millis(rng.random_range(0..300));
+            session.long = Some(Duration::from_millis(rng.random_range(100..6500)));
+        }
         for attempt in 0..ATTEMPTS_MAX {
             let outcome: Result<(), KvError> = match script.run(&mut session).await {
                 Ok(_) => match session.commit().await {
@@ -98,6 +121,8 @@ impl Client {
                     cluster.wrong(format!("T{} ({}) met its own row {key:?}", session.id(), kind.name()));
                     return End::Not;
                 }
+                // Reported, as it must be; served it never is.
+                Err(KvError::Corruption(_)) if cluster.plan.faults.contains(&Fault::Corrupt) => return End::Not,
                 Err(KvError::Corruption(what) | KvError::Internal(what)) => {
                     cluster.wrong(format!("T{} ({}): {what}", session.id(), kind.name()));
                     return End::Not;

@@ -12,14 +12,16 @@ use meridian_storage::memory::MemoryEngine;
 use meridian_txn::api::Kv;
 use parking_lot::Mutex;
 use rand::Rng as _;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::history::History;
+use super::nemesis::Flipped;
 use super::node::{Machine, Process};
+use super::notes::Notes;
 use super::observer::LeaseObserver;
-use super::plan::Plan;
+use super::plan::{Fault, Plan};
 use super::session::TrueTime;
+use super::signal::{Signal, Watcher};
 
 /// Where simulated time begins: 2025-01-01T00:00:00Z.
 const START_UNIX_NANOS: u64 = 1_735_689_600_000_000_000;
@@ -34,8 +36,16 @@ pub struct Cluster {
     pub machines: Vec<Machine>,
     /// What clients saw.
     pub history: Arc<History>,
+    /// What they saw beside that.
+    pub notes: Arc<Notes>,
+    /// What the clients of each gateway are doing now.
+    pub doing: Mutex<Vec<(usize, Arc<Mutex<String>>)>>,
     /// Leases, watched.
     pub observer: Arc<Mutex<LeaseObserver>>,
+    /// What the nemesis did, by number.
+    pub strikes: Mutex<Vec<(u64, Fault)>>,
+    /// Bits that are flipped on disks.
+    pub flipped: Mutex<Vec<Flipped>>,
     /// What went wrong so far.
     pub wrong: Mutex<Vec<String>>,
     /// When everything began.
@@ -48,7 +58,7 @@ struct Slot {
     /// The disk while no process runs on it.
     disk: Mutex<Option<Arc<MemoryEngine>>>,
     incarnation: AtomicU64,
-    up: watch::Sender<Option<Arc<dyn Kv>>>,
+    up: Signal<Option<Arc<dyn Kv>>>,
 }
 
 impl Cluster {
@@ -79,11 +89,14 @@ impl Cluster {
             process: Mutex::new(None),
             disk: Mutex::new(Some(Arc::default())),
             incarnation: AtomicU64::new(0),
-            up: watch::Sender::new(None),
+            up: Signal::new(None),
         };
         let (machines, slots) = ((0..plan.nodes).map(machine).collect(), (0..plan.nodes).map(slot).collect());
-        let (history, observer) = Default::default();
-        Arc::new(Cluster { plan, network, machines, history, observer, wrong: Mutex::default(), origin, slots })
+        let (history, observer): (Arc<History>, _) = Default::default();
+        let truth: TrueTime = Arc::new(move || Timestamp::from_unix_nanos(START_UNIX_NANOS + origin.elapsed().as_nanos() as u64));
+        let notes = Notes::new(history.clone(), truth);
+        let (wrong, doing, strikes, flipped) = Default::default();
+        Arc::new(Cluster { plan, network, machines, history, notes, doing, strikes, flipped, observer, wrong, origin, slots })
     }
 
     /// Starts the process of a machine that has none. Goes on if the caller is aborted: a disk in the hands of a start must not get lost.
@@ -101,7 +114,7 @@ impl Cluster {
             Ok(process) => {
                 let kv: Arc<dyn Kv> = process.kv.clone();
                 *self.slots[index].process.lock() = Some(Arc::new(process));
-                self.slots[index].up.send_replace(Some(kv));
+                self.slots[index].up.replace(Some(kv));
             }
             Err(error) => self.wrong(format!("node {index} does not start: {error:#}")),
         }
@@ -114,7 +127,7 @@ impl Cluster {
         process.kill();
         let disk = if rng.random_bool(0.3) { process.engine.crash_losing_all() } else { process.engine.crash(rng) };
         *self.slots[index].disk.lock() = Some(Arc::new(disk));
-        self.slots[index].up.send_replace(None);
+        self.slots[index].up.replace(None);
         true
     }
 
@@ -127,7 +140,7 @@ impl Cluster {
                 process.engine.crash_losing_all();
             }
             slot.disk.lock().take();
-            slot.up.send_replace(None);
+            slot.up.replace(None);
         }
     }
 
@@ -142,8 +155,8 @@ impl Cluster {
     }
 
     /// Hears of starts and crashes of a machine's process.
-    pub fn up(&self, index: usize) -> watch::Receiver<Option<Arc<dyn Kv>>> {
-        self.slots[index].up.subscribe()
+    pub fn up(&self, index: usize) -> Watcher<Option<Arc<dyn Kv>>> {
+        self.slots[index].up.watch()
     }
 
     /// The node on a machine, once it has an identity.
@@ -151,16 +164,15 @@ impl Cluster {
         self.process(index).map(|process| process.id())
     }
 
+    /// Whether a client of a gateway is committing.
+    pub fn is_committing(&self, gateway: usize) -> bool {
+        self.doing.lock().iter().any(|(at, doing)| *at == gateway && doing.lock().ends_with("commits"))
+    }
+
     /// Notes a violation.
     pub fn wrong(&self, what: String) {
         tracing::error!("WRONG: {what}");
         self.wrong.lock().push(what);
-    }
-
-    /// True time, for those who outlive a borrow.
-    pub fn truth(&self) -> TrueTime {
-        let origin = self.origin;
-        Arc::new(move || Timestamp::from_unix_nanos(START_UNIX_NANOS + origin.elapsed().as_nanos() as u64))
     }
 
     /// Samples all leases now.

@@ -99,6 +99,14 @@ impl Record {
             Op::Read(..) => None,
         })
     }
+
+    /// Its gateway's clock lay outside its bound: what it read says nothing, and its end is no moment in real time. What it wrote counts as it stands.
+    pub fn excuse(&mut self) {
+        self.ops.retain(|op| matches!(op, Op::Write(..)));
+        if let Outcome::Committed(_) = self.outcome {
+            self.outcome = Outcome::Unknown("the clock of its gateway lied".into());
+        }
+    }
 }
 
 /// All attempts of a run.
@@ -126,6 +134,11 @@ impl History {
     /// It read or wrote.
     pub fn op(&self, txn: TxnId, op: Op) {
         self.inner.lock().records[txn as usize].ops.push(op);
+    }
+
+    /// How many operations it has noted.
+    pub fn ops(&self, txn: TxnId) -> usize {
+        self.inner.lock().records[txn as usize].ops.len()
     }
 
     /// How many writes it has made.

@@ -3,7 +3,8 @@
 //! ```text
 //!   plan       what a seed stands for: shape, settings, which faults
 //!   cluster    machines, network, processes          node     the real layers of one node over simulated disk, clock, network
-//!   nemesis    breaks things                         client, workload, session   work, and note in the history what they saw
+//!   nemesis    breaks things                         client, workload, session   work, and note in history and notes what they saw
+//!   shrink     makes a run that failed smaller       seeds                       runs that once failed
 //!   observer   watches leases (L1, L2)               checker  strict serializability, nothing lost, nothing half there
 //! ```
 //! A run: the cluster comes up as one node that grows; clients work while the nemesis breaks things; everything heals; every client
@@ -16,11 +17,14 @@ mod cluster;
 pub mod history;
 mod nemesis;
 mod node;
+mod notes;
 mod observer;
 mod plan;
 mod report;
 pub mod seeds;
 mod session;
+mod shrink;
+mod signal;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -31,7 +35,6 @@ use meridian_clock::Timestamp;
 use meridian_replication::api::{RangeDescriptor, RangeHost as _, RangeId};
 use meridian_storage::mvcc;
 use meridian_txn::api::{Kv, KvError};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use checker::Versions;
@@ -39,9 +42,11 @@ use client::Client;
 use cluster::Cluster;
 use history::{Outcome, decode};
 use node::Process;
-pub use plan::{Fault, Plan};
+pub use plan::{Fault, Overrides, Plan};
 pub use report::{Report, panics, simulated_millis, watch_panics};
 use session::Session;
+pub use shrink::shrink;
+use signal::Signal;
 use workload::{check_final, key, set_up};
 
 /// The cluster must come up within this.
@@ -55,6 +60,9 @@ const COMPARISONS: usize = 10;
 /// Runs a plan to its end and says what was wrong.
 pub fn run(plan: Plan, keep_trace: bool) -> Report {
     let _ = panics();
+    // A release build has no switches.
+    #[cfg(debug_assertions)]
+    let _off = meridian_clock::controls::switch_off(&plan.controls);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -95,13 +103,13 @@ async fn observe(cluster: Arc<Cluster>) {
 
 async fn run_phases(cluster: &Arc<Cluster>) -> Result<(), String> {
     come_up(cluster).await?;
-    let (stop, stopping) = watch::channel(false);
+    let stop = Signal::new(false);
     let mut clients = Vec::new();
     let mut tasks = Vec::new();
     for gateway in 0..cluster.plan.nodes {
         for number in 0..cluster.plan.clients {
             let client = Client::new(cluster, gateway);
-            tasks.push(tokio::spawn(client.clone().run(number, stopping.clone())));
+            tasks.push(tokio::spawn(client.clone().run(number, stop.watch())));
             clients.push(client);
         }
     }
@@ -114,7 +122,7 @@ async fn run_phases(cluster: &Arc<Cluster>) -> Result<(), String> {
         if stuck.is_empty() { Ok(()) } else { Err(stuck.join("; ")) }
     })
     .await;
-    stop.send_replace(true);
+    stop.replace(true);
     result?;
     let stopped = timeout(RECOVERY_LIMIT, futures::future::join_all(tasks)).await;
     if stopped.is_err() {
@@ -150,11 +158,11 @@ async fn come_up(cluster: &Arc<Cluster>) -> Result<(), String> {
     eventually(START_LIMIT, "every range has all its replicas", || cluster.settled()).await?;
     let first = cluster.process(0).ok_or("the first node is gone")?;
     let kv: Arc<dyn Kv> = first.kv.clone();
-    for prefix in ["list/", "pair/", "register/"] {
-        kv.split_at(key(prefix)).await.map_err(|error| format!("splitting at {prefix}: {error}"))?;
+    for at in ["list/", "pair/", "register/"].into_iter().chain(cluster.plan.splits.iter().copied()) {
+        kv.split_at(key(at)).await.map_err(|error| format!("splitting at {at}: {error}"))?;
     }
     let keys = cluster.plan.keys;
-    let mut session = Session::begin(&cluster.history, &cluster.truth(), &kv, 0, "set-up", false, Arc::default());
+    let mut session = Session::begin(&cluster.notes, &kv, 0, "set-up", false, Arc::default());
     let failed = |error: KvError| format!("writing the accounts: {error}");
     set_up(&mut session, keys).await.map_err(failed)?;
     session.commit().await.map_err(failed)?;
@@ -170,7 +178,11 @@ async fn check_end(cluster: &Arc<Cluster>) -> Result<(), String> {
     for what in check_final(&rows, cluster.plan.keys, order) {
         cluster.wrong(what);
     }
-    for what in checker::check(&cluster.history.records(), &versions) {
+    let records = cluster.notes.with_absences(cluster.history.records(), &versions);
+    for what in checker::check(&cluster.notes.without_lies(records), &versions) {
+        cluster.wrong(what);
+    }
+    for what in cluster.notes.check_pasts(&versions) {
         cluster.wrong(what);
     }
     for (range, _) in all_served(cluster).await? {
@@ -205,7 +217,7 @@ async fn final_rows(cluster: &Arc<Cluster>) -> Result<Vec<(meridian_storage::Key
     let everything = meridian_storage::Span::prefix(key(""));
     let mut last = String::new();
     for _ in 0..5 {
-        let mut session = Session::begin(&cluster.history, &cluster.truth(), &kv, gateway, "last audit", true, Arc::default());
+        let mut session = Session::begin(&cluster.notes, &kv, gateway, "last audit", true, Arc::default());
         match timeout(RECOVERY_LIMIT, session.scan(everything.clone(), 0)).await {
             Ok(Ok(rows)) => match session.commit().await {
                 Ok(_) => return Ok(rows),

@@ -3,8 +3,10 @@
 //! Swarm testing: each seed enables a random subset of the faults, so that some runs meet one fault only, often, and others all of them. A run with everything
 //! enabled all the time hides bugs behind each other.
 
+use std::fmt;
 use std::time::Duration;
 
+use meridian_clock::controls::Control;
 use meridian_clock::{Entropy, Rng};
 use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
@@ -44,11 +46,31 @@ pub enum Fault {
     Split,
     /// Replicas move between nodes.
     Membership,
+    /// Every node hears a majority, no two the same one.
+    MajorityRing,
+    /// All links scatter, so that streams overtake each other.
+    Reorder,
+    /// A clock jumps from one end of its bound to the other and back, many times.
+    Jump,
+    /// A clock stands still for as long as its bound covers that.
+    Freeze,
+    /// A clock leaves its bound by far: its node must be shut out, and is restarted with the right time.
+    Lie,
+    /// A bit of a version or intent flips on one disk, and flips back later: it may be reported, never served.
+    Corrupt,
+    /// A gateway dies in the middle of a commit, with a slow link to one of the others, and is back at once.
+    CrashCommitting,
+    /// All leases move, again and again.
+    LeaseStorm,
+    /// One leaseholder is cut off, whichever ranges it serves.
+    IsolateLeader,
+    /// The disk has no room for more than it holds.
+    DiskQuota,
 }
 
 impl Fault {
-    /// All of them.
-    pub const ALL: [Fault; 16] = [
+    /// Those of the first generation of plans.
+    const FIRST: [Fault; 16] = [
         Fault::Crash,
         Fault::CrashAll,
         Fault::Pause,
@@ -66,6 +88,24 @@ impl Fault {
         Fault::Split,
         Fault::Membership,
     ];
+    /// Those that came later.
+    const SECOND: [Fault; 10] = [
+        Fault::MajorityRing,
+        Fault::Reorder,
+        Fault::Jump,
+        Fault::Freeze,
+        Fault::Lie,
+        Fault::Corrupt,
+        Fault::CrashCommitting,
+        Fault::LeaseStorm,
+        Fault::IsolateLeader,
+        Fault::DiskQuota,
+    ];
+
+    /// The fault named so (as `Debug` prints it, in any case).
+    pub fn named(name: &str) -> Option<Fault> {
+        Fault::FIRST.into_iter().chain(Fault::SECOND).find(|fault| format!("{fault:?}").eq_ignore_ascii_case(name))
+    }
 }
 
 /// Everything about a run that its seed decides before it begins.
@@ -109,19 +149,100 @@ pub struct Plan {
     pub range_max_bytes: u64,
     /// Tasks that share the ranges.
     pub workers: usize,
+    /// All workloads and faults, or only those of the first generation (for seeds found then).
+    pub wide: bool,
+    /// Where ranges are split at the beginning, beside between the first workloads. In the middle of a workload: its transactions span ranges.
+    pub splits: Vec<&'static str>,
+    /// Share of transactions that take their time between two operations.
+    pub slow_share: f64,
+    /// Only these strikes of the nemesis happen, by number; `None`: all.
+    pub strikes: Option<Vec<u64>>,
+    /// Mechanisms that are switched off.
+    pub controls: Vec<Control>,
+    /// What was asked for instead of what the seed says.
+    pub overrides: Overrides,
+}
+
+/// What a run shall have instead of what its seed says: for campaigns with one fault, for controls, and for replays of runs made smaller.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overrides {
+    /// Number of nodes.
+    pub nodes: Option<usize>,
+    /// Which faults.
+    pub faults: Option<Vec<Fault>>,
+    /// Which strikes of the nemesis.
+    pub strikes: Option<Vec<u64>>,
+    /// Clients per gateway.
+    pub clients: Option<usize>,
+    /// How long faults and clients go on, in milliseconds.
+    pub millis: Option<u64>,
+    /// Lists, registers and accounts each.
+    pub keys: Option<usize>,
+    /// Share of slow transactions.
+    pub slow: Option<f64>,
+    /// Only the faults and workloads of the first generation.
+    pub narrow: bool,
+    /// Mechanisms switched off.
+    pub controls: Vec<Control>,
+}
+
+impl fmt::Display for Overrides {
+    /// As options of `scripts/verify simulate`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(",") };
+        if let Some(nodes) = self.nodes {
+            write!(f, " --nodes {nodes}")?;
+        }
+        if let Some(faults) = &self.faults {
+            write!(f, " --faults {}", list(faults.iter().map(|fault| format!("{fault:?}")).collect()))?;
+        }
+        if let Some(strikes) = &self.strikes {
+            write!(f, " --strikes {}", list(strikes.iter().map(u64::to_string).collect()))?;
+        }
+        if let Some(clients) = self.clients {
+            write!(f, " --clients {clients}")?;
+        }
+        if let Some(millis) = self.millis {
+            write!(f, " --millis {millis}")?;
+        }
+        if let Some(keys) = self.keys {
+            write!(f, " --keys {keys}")?;
+        }
+        if let Some(slow) = self.slow {
+            write!(f, " --slow {slow}")?;
+        }
+        if self.narrow {
+            write!(f, " --narrow")?;
+        }
+        self.controls.iter().try_for_each(|control| write!(f, " --without {control:?}"))
+    }
 }
 
 impl Plan {
-    /// The plan of `seed`. `nodes` fixes their number.
-    pub fn of(seed: u64, nodes: Option<usize>) -> Plan {
+    /// The plan of `seed`.
+    pub fn of(seed: u64) -> Plan {
+        Plan::with(seed, Overrides::default())
+    }
+
+    /// The plan of `seed`, changed.
+    pub fn with(seed: u64, overrides: Overrides) -> Plan {
         let mut rng = Entropy::seeded(seed).fork("plan").rng();
         let drawn = if rng.random_bool(0.7) { 3 } else { 5 };
-        let nodes = nodes.unwrap_or(drawn);
+        let nodes = overrides.nodes.unwrap_or(drawn);
         let regions = if rng.random_bool(0.5) { 1 } else { 3 };
         let replication_factor = if nodes >= 5 && rng.random_bool(0.3) { 5 } else { 3 };
         let clock_errors = clock_errors(&mut rng, nodes);
         let share = *[0.0, 0.1, 0.25, 0.5].choose(&mut rng).unwrap_or(&0.25);
-        let faults = Fault::ALL.into_iter().filter(|_| rng.random_bool(share)).collect();
+        let mut faults: Vec<Fault> = Fault::FIRST.into_iter().filter(|_| rng.random_bool(share)).collect();
+        // What came later has its own source of choices, so that seeds of the first generation keep their meaning.
+        let mut later = Entropy::seeded(seed).fork("plan, second generation").rng();
+        let wide = !overrides.narrow;
+        faults.extend(Fault::SECOND.into_iter().filter(|_| later.random_bool(share) && wide));
+        let slow_share = *[0.0, 0.03, 0.2].choose(&mut later).unwrap_or(&0.0);
+        let middles = ["bank/01", "list/01", "register/01", "skew/z", "fork/02", "comment/02"];
+        let mut splits: Vec<&str> = middles.into_iter().filter(|_| later.random_bool(0.5)).collect();
+        splits.extend(["comment/", "fork/", "skew/"].into_iter().filter(|_| later.random_bool(0.5)));
+        splits.retain(|_| wide);
         Plan {
             seed,
             nodes,
@@ -132,18 +253,34 @@ impl Plan {
             jitter: millis(&mut rng, 0..=3),
             between_regions: millis(&mut rng, 4..=60),
             sync_time: millis(&mut rng, 0..=3),
-            faults,
+            faults: overrides.faults.clone().unwrap_or(faults),
             fault_every: millis(&mut rng, 150..=1500),
-            duration: millis(&mut rng, 4000..=7000),
-            clients: rng.random_range(1..=3),
+            duration: or(overrides.millis.map(Duration::from_millis), millis(&mut rng, 4000..=7000)),
+            clients: or(overrides.clients, rng.random_range(1..=3)),
             think: millis(&mut rng, 5..=120),
-            keys: rng.random_range(2..=8),
+            keys: or(overrides.keys, rng.random_range(2..=8)),
             log_keep_entries: *[20, 200, 10_000].choose(&mut rng).unwrap_or(&200),
             flush_interval: millis(&mut rng, 300..=5000),
             range_max_bytes: if rng.random_bool(0.3) { rng.random_range(20_000..200_000) } else { 64 << 20 },
             workers: rng.random_range(1..=3),
+            wide,
+            splits,
+            slow_share: if wide { or(overrides.slow, slow_share) } else { 0.0 },
+            strikes: overrides.strikes.clone(),
+            controls: overrides.controls.clone(),
+            overrides,
         }
     }
+
+    /// The command that runs it again.
+    pub fn replay(&self) -> String {
+        format!("scripts/verify simulate --seed {}{} --log info", self.seed, self.overrides)
+    }
+}
+
+/// What was asked for, or what was drawn (and drawn in any case).
+fn or<T>(asked: Option<T>, drawn: T) -> T {
+    asked.unwrap_or(drawn)
 }
 
 fn millis(rng: &mut Rng, of: std::ops::RangeInclusive<u64>) -> Duration {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::cluster::Cluster;
-use super::plan::Plan;
+use super::plan::{Fault, Plan};
 use super::{checker, tally};
 
 thread_local! {
@@ -54,6 +54,10 @@ pub struct Report {
     pub simulated: Duration,
     /// Attempts that were acknowledged, whose outcome stayed unknown, and that did not commit.
     pub attempts: (usize, usize, usize),
+    /// What the nemesis did, by number.
+    pub strikes: Vec<(u64, Fault)>,
+    /// Reads in the past.
+    pub pasts: usize,
     /// Leases seen.
     pub leases: u64,
     /// Of everything that the network did and every client saw.
@@ -64,7 +68,17 @@ pub struct Report {
 
 impl Report {
     pub(super) fn failed(plan: Plan, what: String) -> Self {
-        Report { plan, wrong: vec![what], simulated: Duration::ZERO, attempts: (0, 0, 0), leases: 0, trace_hash: 0, trace: Vec::new() }
+        Report {
+            plan,
+            wrong: vec![what],
+            simulated: Duration::ZERO,
+            attempts: (0, 0, 0),
+            strikes: Vec::new(),
+            pasts: 0,
+            leases: 0,
+            trace_hash: 0,
+            trace: Vec::new(),
+        }
     }
 
     pub(super) fn of(cluster: &Cluster) -> Self {
@@ -78,6 +92,8 @@ impl Report {
             wrong: cluster.wrong.lock().clone(),
             simulated: cluster.origin.elapsed(),
             attempts: tally(cluster),
+            strikes: cluster.strikes.lock().clone(),
+            pasts: cluster.notes.pasts(),
             leases: cluster.observer.lock().leases_seen,
             trace_hash,
             trace: cluster.network.trace(),
@@ -91,11 +107,13 @@ impl fmt::Display for Report {
         let seed = self.plan.seed;
         write!(
             f,
-            "seed {seed}: {} nodes, {:?}, {:.1} s, {committed} committed, {unknown} unknown, {failed} not, {} leases, trace {:016x}",
+            "seed {seed}: {} nodes, {:?}, {:.1} s, {committed} committed, {unknown} unknown, {failed} not, {} looks back, {} leases, {} strikes, trace {:016x}",
             self.plan.nodes,
             self.plan.faults,
             self.simulated.as_secs_f64(),
+            self.pasts,
             self.leases,
+            self.strikes.len(),
             self.trace_hash
         )?;
         for what in &self.wrong {

@@ -1,10 +1,33 @@
 //! Seeds that once showed a bug, with what it was. They run in CI before all others.
 
-/// Seed, number of nodes (`None`: as the seed says), and what it showed.
-pub const REGRESSIONS: &[(u64, Option<usize>, &str)] = &[
-    (7039, None, "quiet followers stayed bound for ever to a leader that had stepped down after a failed move, and let nobody be elected"),
-    (10, None, "a learner whose snapshot broke off heard of no leader for a minute, because it still waited for the rest"),
-    (11, None, "many ticks of the hybrid clock within one instant made a peer without clock error refuse messages"),
-    (190, None, "the comparison of replicas waited for a learner that had got the entry inside its snapshot"),
-    (332, None, "a replica that lost its state to a snapshot that broke off could not be loaded over its old log"),
-];
+use super::plan::Overrides;
+
+/// A seed, what it ran with, and what it showed.
+pub struct Regression {
+    /// The seed.
+    pub seed: u64,
+    /// What it ran with.
+    pub overrides: Overrides,
+    /// What it showed.
+    pub showed: &'static str,
+}
+
+/// All of them.
+pub fn regressions() -> Vec<Regression> {
+    let first = |seed, showed| Regression { seed, overrides: Overrides { narrow: true, ..Overrides::default() }, showed };
+    vec![
+        first(
+            7039,
+            "quiet followers stayed bound for ever to a leader that had stepped down after a failed move, and let nobody be elected",
+        ),
+        first(10, "a learner whose snapshot broke off heard of no leader for a minute, because it still waited for the rest"),
+        first(11, "many ticks of the hybrid clock within one instant made a peer without clock error refuse messages"),
+        first(190, "the comparison of replicas waited for a learner that had got the entry inside its snapshot"),
+        first(332, "a replica that lost its state to a snapshot that broke off could not be loaded over its old log"),
+        Regression {
+            seed: 88,
+            overrides: Overrides { strikes: Some(vec![1]), clients: Some(1), millis: Some(1663), ..Overrides::default() },
+            showed: "a node that crashed between a split and the flush of its state forgot the entries that the right half had acknowledged",
+        },
+    ]
+}

@@ -1,6 +1,8 @@
 //! One attempt of a transaction, recorded as it goes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use meridian_clock::Timestamp;
@@ -8,7 +10,8 @@ use meridian_storage::mvcc::Direction;
 use meridian_storage::{Key, Span};
 use meridian_txn::api::{Columns, Expect, Get, Got, Kv, KvError, KvTxn, LockStrength, LockWait, Locking, Scan, TxnOptions};
 
-use super::history::{History, Op, Outcome, TxnId, VersionId, decode, encode};
+use super::history::{Op, Outcome, TxnId, VersionId, decode, encode};
+use super::notes::Notes;
 
 /// `FOR UPDATE`.
 pub const FOR_UPDATE: Option<Locking> = Some(Locking { strength: LockStrength::Update, wait: LockWait::Block(None) });
@@ -20,31 +23,41 @@ pub type TrueTime = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// An attempt in progress.
 pub struct Session {
-    history: Arc<History>,
-    truth: TrueTime,
+    notes: Arc<Notes>,
     gateway: usize,
     kind: &'static str,
     txn: Box<dyn KvTxn>,
     id: TxnId,
     /// What it is doing, for whoever finds it stuck.
     pub doing: Arc<parking_lot::Mutex<String>>,
+    /// How long it thinks before every operation.
+    pub pace: Duration,
+    /// How long it thinks once, before its second operation.
+    pub long: Option<Duration>,
+    operations: usize,
+    begun: Timestamp,
 }
 
 impl Session {
+    /// Whether its gateway's clock has lied meanwhile.
+    pub fn lied_to(&self) -> bool {
+        self.notes.has_lied(self.gateway, self.begun)
+    }
+
     /// Begins a transaction at `gateway`.
     pub fn begin(
-        history: &Arc<History>,
-        truth: &TrueTime,
+        notes: &Arc<Notes>,
         kv: &Arc<dyn Kv>,
         gateway: usize,
         kind: &'static str,
         read_only: bool,
         doing: Arc<parking_lot::Mutex<String>>,
     ) -> Self {
-        let id = history.begin(kind, gateway, truth());
+        let begun = (notes.truth)();
+        let id = notes.history.begin(kind, gateway, begun);
         let mut txn = kv.begin(TxnOptions { read_only, ..Default::default() });
         txn.begin_statement();
-        Session { history: history.clone(), truth: truth.clone(), gateway, kind, txn, id, doing }
+        Session { notes: notes.clone(), gateway, kind, txn, id, doing, pace: Duration::ZERO, long: None, operations: 0, begun }
     }
 
     /// Its name.
@@ -56,15 +69,26 @@ impl Session {
         *self.doing.lock() = format!("T{} ({}) {}", self.id, self.kind, what());
     }
 
+    async fn think(&mut self) {
+        self.operations += 1;
+        let long = if self.operations == 2 { self.long.take() } else { None };
+        let pause = self.pace + long.unwrap_or_default();
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+    }
+
     /// The same transaction again, as after a conflict.
     pub fn restart(&mut self) {
         self.txn.restart();
+        self.operations = 0;
         self.txn.begin_statement();
-        self.id = self.history.begin(self.kind, self.gateway, (self.truth)());
+        self.id = self.notes.history.begin(self.kind, self.gateway, (self.notes.truth)());
     }
 
     /// Reads keys at once; payloads in order.
     pub async fn read(&mut self, keys: &[Key], lock: Option<Locking>) -> Result<Vec<Option<Bytes>>, KvError> {
+        self.think().await;
         self.doing(|| format!("reads {keys:?} with {lock:?}"));
         let gets = keys.iter().map(|key| Get { key: key.clone(), columns: Columns::All, lock }).collect();
         let got = self.txn.get(gets).await?;
@@ -81,8 +105,9 @@ impl Session {
 
     /// Reads all rows of a span, in pages.
     pub async fn scan(&mut self, span: Span, page_rows: u64) -> Result<Vec<(Key, Bytes)>, KvError> {
+        self.think().await;
         self.doing(|| format!("scans {span:?}"));
-        let (mut rows, mut left) = (Vec::new(), Some(span));
+        let (mut rows, mut left) = (Vec::new(), Some(span.clone()));
         while let Some(span) = left.take() {
             let scan = Scan {
                 span,
@@ -101,19 +126,22 @@ impl Session {
             }
             left = page.resume;
         }
+        let seen: BTreeSet<Key> = rows.iter().map(|(key, _)| key.clone()).collect();
+        self.notes.scanned(self.id, span, seen);
         Ok(rows)
     }
 
     fn saw(&self, key: &Key, value: Option<Bytes>) -> Option<Bytes> {
         let decoded = value.as_ref().map(decode);
-        self.history.op(self.id, Op::Read(key.clone(), decoded.as_ref().map(|(version, _)| *version)));
+        self.notes.history.op(self.id, Op::Read(key.clone(), decoded.as_ref().map(|(version, _)| *version)));
         decoded.map(|(_, payload)| payload)
     }
 
     /// Writes a key; later statements of the transaction see it.
     pub async fn write(&mut self, key: &Key, payload: &[u8], expect: Expect) -> Result<VersionId, KvError> {
-        let version = VersionId::new(self.id, self.history.writes(self.id));
-        self.history.op(self.id, Op::Write(key.clone(), version));
+        self.think().await;
+        let version = VersionId::new(self.id, self.notes.history.writes(self.id));
+        self.notes.history.op(self.id, Op::Write(key.clone(), version));
         self.txn.put(key.clone(), encode(version, payload), expect).await?;
         self.txn.begin_statement();
         Ok(version)
@@ -121,7 +149,7 @@ impl Session {
 
     /// The version id that the next write will have.
     pub fn next_version(&self) -> VersionId {
-        VersionId::new(self.id, self.history.writes(self.id))
+        VersionId::new(self.id, self.notes.history.writes(self.id))
     }
 
     /// A savepoint, a write that is rolled back to it, and nothing left of it.
@@ -135,10 +163,11 @@ impl Session {
 
     /// Commits.
     pub async fn commit(&mut self) -> Result<Timestamp, KvError> {
+        self.think().await;
         self.doing(|| "commits".into());
         let writes = self.txn.has_writes();
         if writes {
-            self.history.committing(self.id);
+            self.notes.history.committing(self.id);
         }
         let outcome = self.txn.commit().await;
         self.doing(|| "is over".into());
@@ -147,15 +176,31 @@ impl Session {
             Err(KvError::Ambiguous(why)) => Outcome::Unknown(why.clone()),
             Err(error) => Outcome::Failed(error.to_string()),
         };
-        self.history.end(self.id, end, (self.truth)());
+        self.notes.history.end(self.id, end, (self.notes.truth)());
         outcome
     }
 
     /// Gives up after `error`, which was not the commit's.
     pub async fn fail(&mut self, error: &KvError) {
-        self.history.end(self.id, Outcome::Failed(error.to_string()), (self.truth)());
+        self.notes.history.end(self.id, Outcome::Failed(error.to_string()), (self.notes.truth)());
         self.doing(|| "rolls back".into());
         self.txn.rollback().await;
         self.doing(|| "is over".into());
     }
+}
+
+/// Reads all rows of a span as they were at `at`, and notes what it saw.
+pub async fn look_back(notes: &Notes, kv: &Arc<dyn Kv>, gateway: usize, span: Span, at: Timestamp) -> Result<(), KvError> {
+    let mut txn = kv.begin(TxnOptions { read_only: true, as_of: Some(at), ..Default::default() });
+    txn.begin_statement();
+    let (mut seen, mut left) = (BTreeMap::new(), Some(span.clone()));
+    while let Some(span) = left.take() {
+        let (direction, columns) = (Direction::Forward, Columns::All);
+        let page = txn.scan(Scan { span, direction, columns, limit_rows: 3, limit_bytes: 0, program: None, lock: None }).await?;
+        seen.extend(page.rows.into_iter().map(|(key, value)| (key, decode(&value).0)));
+        left = page.resume;
+    }
+    txn.commit().await?;
+    notes.looked_back(at, gateway, span, seen);
+    Ok(())
 }

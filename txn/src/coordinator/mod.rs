@@ -8,9 +8,10 @@
 //!   commit         one range: one proposal (one-phase); several: intents and staging record in parallel     (commit.rs)
 //!   answer         when now().earliest has passed the commit timestamp and every version seen             (T3, C10)
 //! ```
-//! `session_locks` are the locks that outlive transactions. `buffer` holds the writes and the savepoints, `reads` the read set, `registry` the node's live attempts and the search for deadlocks.
+//! `session_locks` are the locks that outlive transactions. `buffer` holds the writes and the savepoints, `bulk` lays those of a bulk load early, `reads` the read set, `registry` the node's live attempts and the search for deadlocks.
 
 mod buffer;
+mod bulk;
 mod commit;
 mod fetch;
 mod reads;
@@ -23,6 +24,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use meridian_clock::controls::{self, Control};
 use meridian_clock::{Clock, Timestamp};
 use meridian_replication::api::RangeId;
 use meridian_storage::mvcc::AttemptId;
@@ -37,6 +39,7 @@ use crate::node::Config;
 use crate::request::Header;
 use crate::router::{Route, Router};
 use buffer::WriteBuffer;
+use bulk::Bulk;
 use reads::ReadSet;
 pub(crate) use registry::{Live, Registry};
 pub use session_locks::lock_name;
@@ -75,6 +78,9 @@ pub(crate) struct Txn {
     restarts: u32,
     read_ts: Timestamp,
     buffer: WriteBuffer,
+    bulk: Option<Bulk>,
+    /// A bulk load was part of this attempt, even if `bulk` has been taken to its end.
+    wrote_bulk: bool,
     reads: ReadSet,
     /// Where locks may be held: the spans of ranges that were asked for one.
     locked: Vec<Span>,
@@ -90,7 +96,7 @@ pub(crate) struct Txn {
 
 impl Txn {
     pub fn begin(gateway: Arc<Gateway>, options: TxnOptions) -> Self {
-        let now = gateway.clock.now().latest;
+        let now = snapshot(&gateway.clock);
         let attempt = next_attempt(&gateway, now);
         Txn {
             read_ts: options.as_of.unwrap_or(now),
@@ -98,6 +104,8 @@ impl Txn {
             attempt,
             restarts: 0,
             buffer: WriteBuffer::default(),
+            bulk: None,
+            wrote_bulk: false,
             reads: ReadSet::default(),
             locked: Vec::new(),
             live: None,
@@ -211,13 +219,15 @@ impl Txn {
         outcome
     }
 
-    fn write(&mut self, key: Key, value: Option<Bytes>, expect: Expect) -> Result<(), KvError> {
-        let bytes = key.len() + value.as_ref().map_or(0, Bytes::len);
-        if bytes > ENTRY_BYTES_MAX {
-            let message =
-                format!("an entry of {bytes} bytes is larger than the {ENTRY_BYTES_MAX} bytes that a row or index entry may take");
-            return Err(KvError::LimitExceeded(message));
+    fn failed_unless_ok<T>(&mut self, outcome: Result<T, KvError>) -> Result<T, KvError> {
+        if outcome.is_err() {
+            self.state = State::Failed;
         }
+        outcome
+    }
+
+    fn write(&mut self, key: Key, value: Option<Bytes>, expect: Expect) -> Result<(), KvError> {
+        check_size(key.len() + value.as_ref().map_or(0, Bytes::len))?;
         self.check_open()?;
         if self.options.read_only || self.options.as_of.is_some() {
             return Err(KvError::ReadOnly);
@@ -234,8 +244,17 @@ impl Txn {
         self.buffer.write(key, value, expect)
     }
 
-    /// Frees all locks of this attempt and lets go of it; intents, if any were laid, are somebody else's care by now.
+    /// T3.
+    async fn wait_past(&self, depends_on: Timestamp) {
+        if !controls::off(Control::ReplyRule) {
+            self.gateway.clock.wait_until_past(depends_on).await;
+        }
+    }
+
+    /// Frees all locks of this attempt and lets go of it. Intents of the commit, if any were laid, are somebody else's care by now; those of a bulk load
+    /// that never got to its commit go.
     fn let_go(&mut self) {
+        self.abandon_bulk();
         if !self.locked.is_empty() {
             self.gateway.router.release_locks(self.attempt, std::mem::take(&mut self.locked));
         }
@@ -243,6 +262,20 @@ impl Txn {
             self.gateway.router.registry.leave(self.attempt);
         }
     }
+}
+
+fn check_size(bytes: usize) -> Result<(), KvError> {
+    if bytes > ENTRY_BYTES_MAX {
+        let message = format!("an entry of {bytes} bytes is larger than the {ENTRY_BYTES_MAX} bytes that a row or index entry may take");
+        return Err(KvError::LimitExceeded(message));
+    }
+    Ok(())
+}
+
+/// T1: what was answered before lies below this, whichever node answered.
+fn snapshot(clock: &Clock) -> Timestamp {
+    let now = clock.now();
+    if controls::off(Control::StartAtLatest) { now.earliest } else { now.latest }
 }
 
 fn next_attempt(gateway: &Gateway, started: Timestamp) -> AttemptId {
@@ -262,7 +295,7 @@ impl KvTxn for Txn {
     fn begin_statement(&mut self) {
         self.buffer.begin_statement();
         if self.options.isolation == Isolation::ReadCommitted && self.options.as_of.is_none() {
-            self.read_ts = self.gateway.clock.now().latest;
+            self.read_ts = snapshot(&self.gateway.clock);
             self.reads.forget_plain();
         }
     }
@@ -289,6 +322,22 @@ impl KvTxn for Txn {
         self.write(key, None, Expect::AsRead)
     }
 
+    fn can_lay(&self, within: &Span) -> bool {
+        let writable = !self.options.read_only && self.options.as_of.is_none();
+        self.state == State::Open && writable && !self.buffer.keeps_back(within)
+    }
+
+    async fn lay(&mut self, within: &Span, rows: Vec<(Key, Bytes)>, keep: bool) -> Result<(), KvError> {
+        self.check_open()?;
+        let outcome = self.lay_portion(within, rows, keep).await;
+        self.failed_unless_ok(outcome)
+    }
+
+    async fn settle_laid(&mut self) -> Result<(), KvError> {
+        let outcome = self.land_portions(0).await;
+        self.failed_unless_ok(outcome)
+    }
+
     fn savepoint(&mut self) -> Savepoint {
         self.buffer.savepoint()
     }
@@ -303,11 +352,12 @@ impl KvTxn for Txn {
         self.state = if outcome.is_ok() { State::Done } else { State::Failed };
         self.let_go();
         // T3, C10: an error depends on what was seen, too.
+        let seen = if controls::off(Control::SeenVersions) { Timestamp::ZERO } else { self.seen };
         let depends_on = match &outcome {
-            Ok(at) if !self.buffer.is_empty() => self.seen.max(*at),
-            _ => self.seen,
+            Ok(at) if self.has_writes() => seen.max(*at),
+            _ => seen,
         };
-        self.gateway.clock.wait_until_past(depends_on).await;
+        self.wait_past(depends_on).await;
         outcome
     }
 
@@ -319,17 +369,18 @@ impl KvTxn for Txn {
     }
 
     async fn wait_reply(&mut self) {
-        self.gateway.clock.wait_until_past(self.seen).await;
+        self.wait_past(self.seen).await;
     }
 
     fn restart(&mut self) {
         self.let_go();
-        let now = self.gateway.clock.now().latest;
+        let now = snapshot(&self.gateway.clock);
         // C1: a new attempt, a new L. What the earlier attempts saw still counts for the answer (C10).
         self.attempt = next_attempt(&self.gateway, self.started);
         self.read_ts = self.options.as_of.unwrap_or(now);
         self.restarts += 1;
         self.buffer = WriteBuffer::default();
+        self.wrote_bulk = false;
         self.reads = ReadSet::default();
         self.hint = Timestamp::ZERO;
         self.state = State::Open;
@@ -348,7 +399,7 @@ impl KvTxn for Txn {
     }
 
     fn has_writes(&self) -> bool {
-        !self.buffer.is_empty()
+        !self.buffer.is_empty() || self.wrote_bulk
     }
 
     fn stats(&self) -> TxnStats {

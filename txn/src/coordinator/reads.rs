@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use meridian_clock::Timestamp;
+use meridian_clock::controls::{self, Control};
 use meridian_storage::Key;
 
 use crate::api::Columns;
@@ -149,6 +150,7 @@ impl ReadSet {
     /// The reads to validate at `at`. `written`: keys whose landing checks them itself (C4). `locked`: whether locked reads count (at commit they
     /// do, C3; while the transaction runs their lock keeps them).
     pub fn to_validate(&self, at: Timestamp, written: &dyn Fn(&[u8]) -> bool, locked: bool) -> Reads {
+        let locked = locked && !controls::off(Control::LockValidation);
         let points = self
             .points
             .iter()

@@ -173,6 +173,14 @@ impl LockTable {
         entry.holders.iter().find(|h| h.attempt != attempt).map(|h| h.attempt)
     }
 
+    /// Whether nobody holds or waits for any key of `span`.
+    pub fn is_free(&self, span: &Span) -> bool {
+        self.entries
+            .range::<[u8], _>((std::ops::Bound::Included(&span.start[..]), std::ops::Bound::Excluded(&span.end[..])))
+            .next()
+            .is_none()
+    }
+
     /// Gives up a place in the queue.
     pub fn leave(&mut self, key: &[u8], id: u64) {
         if let Some(entry) = self.entries.get_mut(key) {

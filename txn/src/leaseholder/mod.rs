@@ -26,14 +26,16 @@ mod records;
 mod tscache;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use meridian_clock::controls::{self, Control};
 use meridian_clock::{Clock, Entropy, TaskGroup, Timestamp};
 use meridian_replication::api::{AdminError, Command, Lease, NodeId, RangeEvents, RangeHost, RangeId, RangeReplica, RequestId};
+use meridian_storage::mvcc::AttemptId;
 use meridian_storage::{Batch, Key, Reader, Span};
 use parking_lot::{Mutex, RwLock};
 use rand::Rng as _;
@@ -95,6 +97,8 @@ pub struct Leaseholders {
     served: RwLock<Served>,
     /// Ranges split off here whose own lease has not begun yet.
     unborn: Mutex<BTreeMap<RangeId, Arc<RangeState>>>,
+    /// What was lately heard of transactions whose intents are met: whoever meets another one of theirs need not ask again.
+    fates: Mutex<VecDeque<(AttemptId, Known)>>,
     /// Latch sets and, with the node and a random start, request ids.
     next: AtomicU64,
     boot: u32,
@@ -104,6 +108,15 @@ impl std::fmt::Debug for Leaseholders {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Leaseholders({} ranges)", self.served.read().by_id.len())
     }
+}
+
+/// What a record said, and will not take back: final records never change (C6), and `min_ts` only grows (C7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Committed(Timestamp),
+    Aborted,
+    /// It commits at or above this, if at all: its intents are no matter for a reader below.
+    Above(Timestamp),
 }
 
 /// What is handed over in a planned lease move (L3).
@@ -125,6 +138,7 @@ impl Leaseholders {
             programs: RwLock::new(None),
             served: RwLock::default(),
             unborn: Mutex::default(),
+            fates: Mutex::default(),
             next: AtomicU64::new(1),
             boot: entropy.fork("requests").rng().random(),
         })
@@ -271,7 +285,7 @@ impl Leaseholders {
                 Request::Prevent { target, at, keys } => self.try_prevent(state, *target, *at, keys),
                 Request::Recover { target, anchor, staged, commit } => self.try_recover(state, *target, anchor, *staged, *commit),
                 Request::Resolve { target, at, keys } => self.try_resolve(state, *target, *at, keys),
-                Request::PushIntent { target, key, to } => self.try_push_intent(state, *target, key, *to),
+                Request::ResolveSpan { target, at, span } => self.try_resolve_span(state, *target, *at, span),
                 Request::Get { .. }
                 | Request::Scan(_)
                 | Request::Validate { .. }
@@ -358,6 +372,8 @@ fn refusal(blocked: Blocked) -> Refusal {
 impl RangeEvents for Leaseholders {
     fn lease_started(&self, replica: &Arc<dyn RangeReplica>, lease: &Lease, handover: Option<Bytes>) {
         let range = replica.range_id();
+        // L2.
+        let low_water = if controls::off(Control::LowWater) { Timestamp::ZERO } else { lease.low_water };
         let unborn = self.unborn.lock().remove(&range);
         let state = match (handover.as_deref().map(postcard::from_bytes::<HandOver>), unborn) {
             (Some(Ok(h)), unborn) => {
@@ -369,7 +385,7 @@ impl RangeEvents for Leaseholders {
                 let state = RangeState::new(
                     replica.clone(),
                     lease.term,
-                    tscache.unwrap_or_else(|_| TimestampCache::new(lease.low_water)),
+                    tscache.unwrap_or_else(|_| TimestampCache::new(low_water)),
                     locks.unwrap_or_default(),
                 );
                 state.raise_closed(h.closed);
@@ -378,8 +394,8 @@ impl RangeEvents for Leaseholders {
                 }
                 state
             }
-            (_, Some(unborn)) => unborn.adopt(lease.term, lease.low_water),
-            _ => RangeState::new(replica.clone(), lease.term, TimestampCache::new(lease.low_water), LockTable::default()),
+            (_, Some(unborn)) => unborn.adopt(lease.term, low_water),
+            _ => RangeState::new(replica.clone(), lease.term, TimestampCache::new(low_water), LockTable::default()),
         };
         let old = self.served.write().insert(state);
         if let Some(old) = old {

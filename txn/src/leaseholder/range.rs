@@ -212,6 +212,19 @@ impl RangeState {
         }
     }
 
+    /// Whoever waits for an intent in `span` looks again.
+    fn resolved_span(&self, span: &Span) {
+        let mut inner = self.lock();
+        if !inner.intent_waits.is_empty() {
+            let mut from = inner.intent_waits.split_off(&span.start);
+            let mut after = from.split_off(&span.end);
+            inner.intent_waits.append(&mut after);
+            for (_, waiter) in from.into_values().flatten() {
+                let _ = waiter.send(());
+            }
+        }
+    }
+
     /// Frees the locks of an attempt that is over; `waits_too`: whatever of it still waits here is sent away.
     pub fn release(&self, attempt: AttemptId, waits_too: bool) {
         let mut inner = self.lock();
@@ -361,6 +374,8 @@ impl Drop for LatchGuard {
 pub struct After {
     /// Intents that are gone or moved: who waits for them looks again.
     pub resolved: Vec<Key>,
+    /// The same for all intents of an attempt in a span.
+    pub resolved_span: Option<Span>,
     /// An attempt that is over: its locks here go.
     pub over: Option<AttemptId>,
 }
@@ -408,6 +423,9 @@ impl Drop for OnItsWay {
 fn conclude(latches: LatchGuard, after: After, outcome: Result<Applied, ProposeError>) -> Result<(), Refusal> {
     match outcome {
         Ok(_) => {
+            if let Some(span) = &after.resolved_span {
+                latches.state.resolved_span(span);
+            }
             latches.state.resolved(&after.resolved, after.over);
             Ok(())
         }

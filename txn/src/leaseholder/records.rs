@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_clock::Timestamp;
+use meridian_clock::controls::{self, Control};
 use meridian_storage::mvcc::{self, AttemptId};
 use meridian_storage::{Batch, Key};
 
@@ -127,7 +128,7 @@ impl Leaseholders {
         let record = Record { status, min_ts, heartbeat: self.clock.now().latest };
         mvcc::put_record(&mut batch, anchor, attempt, &record.encode());
         self.resolve_into(&mut batch, attempt, at, keys)?;
-        let after = After { resolved: keys.to_vec(), over: Some(attempt) };
+        let after = After { resolved: keys.to_vec(), over: Some(attempt), ..After::default() };
         Ok(Outcome::Propose(Box::new(Evaluated { lease, latches, batch, after, response: Response::Done })))
     }
 
@@ -169,6 +170,7 @@ impl Leaseholders {
             let Some(mut record) = old else {
                 return Ok(match to {
                     _ if force || suspect => aborted(Timestamp::ZERO),
+                    Some(to) if controls::off(Control::PushRecord) => Decision::Keep(Response::Fate(Fate::Pushed(to.next()))),
                     Some(to) => Decision::Write(
                         Record { status: Status::Pending, min_ts: to.next(), heartbeat: now },
                         Response::Fate(Fate::Pushed(to.next())),
@@ -188,6 +190,9 @@ impl Leaseholders {
                 // Silence alone does not kill: a coordinator that answers may just be slow to lay many intents, and its signs of life queue behind them.
                 (Status::Pending, _) if force || (suspect && silent > PENDING_EXPIRES) => aborted(record.min_ts),
                 (Status::Pending, Some(to)) if record.min_ts > to => Decision::Keep(Response::Fate(Fate::Pushed(record.min_ts))),
+                (Status::Pending, Some(to)) if controls::off(Control::PushRecord) => {
+                    Decision::Keep(Response::Fate(Fate::Pushed(to.next())))
+                }
                 (Status::Pending, Some(to)) => {
                     record.min_ts = to.next();
                     Decision::Write(record, Response::Fate(Fate::Pushed(to.next())))
@@ -212,7 +217,7 @@ impl Leaseholders {
             Ok(match record.status {
                 Status::Committed { at } => Decision::Keep(Response::Fate(Fate::Committed(at))),
                 Status::Aborted => Decision::Keep(Response::Fate(Fate::Aborted)),
-                Status::Staging { at, .. } if at == staged => {
+                Status::Staging { at, .. } if at == staged || controls::off(Control::RecoveryCas) => {
                     let (status, fate) =
                         if commit { (Status::Committed { at }, Fate::Committed(at)) } else { (Status::Aborted, Fate::Aborted) };
                     Decision::Write(Record { status, min_ts: record.min_ts, heartbeat: now }, Response::Fate(fate))

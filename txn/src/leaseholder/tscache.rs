@@ -11,6 +11,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 use meridian_clock::Timestamp;
+use meridian_clock::controls::{self, Control};
 use meridian_storage::mvcc::AttemptId;
 use meridian_storage::{Key, Span};
 use rustc_hash::FxHashMap;
@@ -80,6 +81,14 @@ impl Generation {
         self.highest = self.highest.max(mark.ts);
     }
 
+    /// At least the floor of every key of `span`.
+    fn floor_span(&self, span: &Span, attempt: AttemptId) -> Timestamp {
+        let bounds = (Bound::Included(&span.start[..]), Bound::Excluded(&span.end[..]));
+        let steps = self.steps.range::<[u8], _>(bounds).map(|(_, m)| m.floor(attempt)).max().unwrap_or(Timestamp::ZERO);
+        let points = self.points.iter().filter(|(k, _)| span.contains(k)).map(|(_, m)| m.floor(attempt)).max().unwrap_or(Timestamp::ZERO);
+        steps.max(points).max(self.step_at(&span.start).floor(attempt))
+    }
+
     fn floor(&self, key: &[u8], attempt: AttemptId) -> Timestamp {
         let point = self.points.get(key).map_or(Timestamp::ZERO, |m| m.floor(attempt));
         let step = if self.steps.is_empty() { Timestamp::ZERO } else { self.step_at(key).floor(attempt) };
@@ -110,7 +119,9 @@ impl TimestampCache {
 
     /// `attempt` reads `key` at `ts`.
     pub fn raise_point(&mut self, key: &Key, ts: Timestamp, attempt: AttemptId) {
-        if ts <= self.low {
+        // NOBODY prevents what recovery did not find.
+        let prevents = attempt == crate::attempt::NOBODY;
+        if ts <= self.low || controls::off(if prevents { Control::Prevention } else { Control::TimestampCache }) {
             return;
         }
         let mark = Mark { ts, owner: Some(attempt) };
@@ -127,7 +138,7 @@ impl TimestampCache {
 
     /// `attempt` reads `span` at `ts`.
     pub fn raise_span(&mut self, span: &Span, ts: Timestamp, attempt: AttemptId) {
-        if ts <= self.low || span.is_empty() {
+        if ts <= self.low || span.is_empty() || controls::off(Control::TimestampCache) {
             return;
         }
         if self.young.steps.len() >= BOUNDARIES_MAX {
@@ -142,6 +153,12 @@ impl TimestampCache {
         low.max(self.young.floor(key, attempt)).max(self.old.floor(key, attempt))
     }
 
+    /// The least timestamp at which `attempt` may write anywhere in `span` as far as reads go.
+    pub fn floor_span(&self, span: &Span, attempt: AttemptId) -> Timestamp {
+        let low = if self.low == Timestamp::ZERO { Timestamp::ZERO } else { self.low.next() };
+        low.max(self.young.floor_span(span, attempt)).max(self.old.floor_span(span, attempt))
+    }
+
     fn rotate(&mut self) {
         self.low = self.low.max(self.old.highest);
         self.old = std::mem::take(&mut self.young);
@@ -154,6 +171,9 @@ impl TimestampCache {
 
     /// For the successor in a planned lease move (L3).
     pub fn hand_over(&self) -> Bytes {
+        if controls::off(Control::HandOver) {
+            return postcard::to_stdvec(&Wire { low: Timestamp::ZERO, points: Vec::new(), spans: Vec::new() }).unwrap_or_default().into();
+        }
         let generations = [&self.old, &self.young];
         let marks: usize = generations.iter().map(|g| g.points.len() + g.steps.len()).sum();
         let mut wire = Wire { low: self.low, points: Vec::new(), spans: Vec::new() };

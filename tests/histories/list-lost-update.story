@@ -1,0 +1,5 @@
+lost update: 2 transactions, each before the next, in a circle
+  T1 = process 2 at gateway 3, 12 – 52, ok: list x = [1]; append x 3
+  T2 = process 1 at gateway 2, 10 – 50, ok: list x = [1]; append x 2
+  T1 before T2: T1 read x = 1, before T2 wrote 2
+  T2 before T1: T2 wrote x = 2, and next in its order is 3 of T1
