@@ -30,7 +30,7 @@ pub enum Control {
     RecoveryCas,
     /// C6: what recovery did not find never lands later. Off: it may.
     Prevention,
-    /// C7: a push writes `min_ts` into the record. Off: only the intent moves.
+    /// C7: a push writes `min_ts` into the record. Off: the reader just goes on.
     PushRecord,
     /// C8: a replayed landing recognises its own work. Off: it does not.
     Replay,

@@ -66,6 +66,8 @@ pub struct RangeScan {
     pub program: Option<Bytes>,
     /// Lock what comes out.
     pub lock: Option<Locking>,
+    /// A locking scan of the header's snapshot instead of the newest versions (REPEATABLE READ): a row that has a newer one is a conflict.
+    pub snapshot: bool,
 }
 
 /// A point read to validate.
@@ -125,6 +127,8 @@ pub enum Landing {
     Absent,
     /// Exactly this version (`None`: there never was one).
     Version(Option<VersionId>),
+    /// No row, and laid early as part of this portion (from 1) of a bulk load: an own intent of another portion is a second row with the same key.
+    Fresh(u32),
 }
 
 /// A write about to land.
@@ -171,12 +175,14 @@ pub enum Request {
     Recover { target: AttemptId, anchor: Key, staged: Timestamp, commit: bool },
     /// Makes intents of `target` versions at `at`, or removes them.
     Resolve { target: AttemptId, at: Option<Timestamp>, keys: Vec<Key> },
-    /// Moves an intent up after a push.
-    PushIntent { target: AttemptId, key: Key, to: Timestamp },
+    /// The same for a portion of the intents of `target` in `span`; answered with what is left of it.
+    ResolveSpan { target: AttemptId, at: Option<Timestamp>, span: Span },
     /// Frees all locks of the attempt in this range, near `key`.
     Release { key: Key },
     /// Makes a range begin at `key`.
     Split { key: Key },
+    /// Gives up one lock of the attempt and its place in that queue, or all of the lock but `keep`.
+    Unlock { key: Key, keep: Option<LockStrength> },
 }
 
 impl Request {
@@ -266,6 +272,8 @@ pub enum Response {
     Landed,
     /// To `Push`, `Recover`.
     Fate(Fate),
+    /// To `ResolveSpan`: what is left.
+    Resolved(Option<Span>),
     /// To `Prevent`: whether all were there.
     AllThere(bool),
     /// Done.
@@ -327,6 +335,10 @@ pub enum Envelope {
     Node(NodeMessage),
     /// Are these attempts still run by this node? Answered with `Vec<bool>`.
     Alive(Vec<AttemptId>),
+    /// The locks of the ranges served here. Answered with `Vec<LockInfo>`.
+    Locks,
+    /// Whose attempts are these? Answered with `Vec<SessionId>`.
+    Sessions(Vec<AttemptId>),
 }
 
 /// How strong a lock a landing write needs if its transaction holds none.

@@ -31,7 +31,7 @@ impl Session {
         }
         let mut style = Style::new(&copy.options)?;
         let rows = match (&copy.source, copy.from) {
-            (CopySource::Table(name, columns), true) => self.copy_from(name, columns, style, copy.filter.as_ref(), sink).await?,
+            (CopySource::Table(name, columns), true) => self.copy_from(name, columns, style, copy.filter.as_ref(), commit, sink).await?,
             (CopySource::Query(_), true) => return Err(SqlError::new(SqlState::SYNTAX_ERROR, "COPY FROM needs a table")),
             (source, false) => self.copy_to(source, &mut style, sink).await?,
         };
@@ -120,6 +120,7 @@ impl Session {
         columns: &[String],
         mut style: Style,
         filter: Option<&ast::Expr>,
+        commit: Commit,
         sink: &mut dyn ResultSink,
     ) -> Result<u64> {
         let relation = self.relation(name).await?;
@@ -147,7 +148,7 @@ impl Session {
             let given = target.given.iter().any(|at| target.columns[*at].id == column.id) || column.generated.is_some();
             defaults.push(if given { None } else { Some(expressions.column_default(&relation, column.id)?) });
         }
-        let mut writer = CopyWriter::new(&relation, checks)?;
+        let mut writer = CopyWriter::new(&relation, checks, commit == Commit::WithStatement)?;
         let mut reader = Reader::new(style.clone());
         let mut binary = BinaryReader::default();
         let mut header = style.header;
@@ -175,7 +176,7 @@ impl Session {
                 {
                     continue;
                 }
-                writer.push(row, &mut cx).await?;
+                writer.push(binary.line, row, &mut cx).await?;
             }
             loop {
                 let record = match if style.binary { Ok(None) } else { reader.next(last) } {
@@ -202,7 +203,7 @@ impl Session {
                 {
                     continue;
                 }
-                writer.push(row, &mut cx).await.map_err(|e| target.context(e, &reader))?;
+                writer.push(reader.line, row, &mut cx).await.map_err(|e| target.context(e, &reader))?;
             }
             if last {
                 return writer.finish(&mut cx).await;

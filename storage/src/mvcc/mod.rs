@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{Batch, Reader, Result, Space};
 use crate::key::{Key, Span};
+use format::KeyBuf;
 
 pub use collect::{Checksum, CollectLimits, Collected, checksum, checksum_state, collect, collection_horizon};
 pub use format::{engine_bound, engine_span};
@@ -59,6 +60,9 @@ pub struct Intent {
     pub ts: Timestamp,
     /// The provisional value; `None` deletes.
     pub value: Option<Bytes>,
+    /// Which request of the attempt laid it: 0 at the commit, else the number of the early portion. Tells a replay from a second row of the
+    /// same key (C8: by id, never by comparing values).
+    pub portion: u32,
 }
 
 /// Which way a scan goes.
@@ -135,6 +139,78 @@ pub fn intents(reader: &dyn Reader, span: &Span, visit: &mut dyn FnMut(&[u8], In
     }
     cursor.status()
 }
+
+/// Whether nothing at all is stored in `span`: no version, no tombstone, no intent, no record.
+pub fn is_untouched(reader: &dyn Reader, span: &Span) -> Result<bool> {
+    let (lower, upper) = format::engine_span(span);
+    for space in [Space::Lock, Space::Data] {
+        let mut cursor = reader.cursor(space, &lower, &upper)?;
+        cursor.seek_to_first();
+        if cursor.valid() {
+            return Ok(false);
+        }
+        cursor.status()?;
+    }
+    Ok(true)
+}
+
+/// Where a portion of the intents and records in `span` ends that has at most so many entries and about so many bytes, but at least one key;
+/// `None` if all of them fit.
+pub fn lock_portion(reader: &dyn Reader, span: &Span, entries: usize, bytes: usize) -> Result<Option<Key>> {
+    let (lower, upper) = format::engine_span(span);
+    let mut cursor = reader.cursor(Space::Lock, &lower, &upper)?;
+    let (mut count, mut size, mut first) = (0, 0, KeyBuf::new());
+    cursor.seek_to_first();
+    while cursor.valid() {
+        let (n, _) = format::split_lock_key(cursor.key())?;
+        let prefix = &cursor.key()[..n];
+        if (count >= entries || size >= bytes) && *prefix != first[..] {
+            return Ok(Some(Key::copy_from_slice(format::user_key(prefix, &mut Vec::new())?)));
+        }
+        if count == 0 {
+            first.extend_from_slice(prefix);
+        }
+        count += 1;
+        size += cursor.key().len() + cursor.value().len();
+        cursor.next();
+    }
+    cursor.status()?;
+    Ok(None)
+}
+
+/// Adds to `batch` what resolves the intents of `target` in `span`: versions at `at`, or nothing if it aborted. Intents and records of others stay.
+/// Answers how many there were. If nothing else is stored among them they go with a single range deletion, which costs later scans nothing.
+pub fn resolve_span(reader: &dyn Reader, batch: &mut Batch, span: &Span, target: AttemptId, at: Option<Timestamp>) -> Result<usize> {
+    let (lower, upper) = format::engine_span(span);
+    let mut cursor = reader.cursor(Space::Lock, &lower, &upper)?;
+    let (mut unescaped, mut alone, mut found) = (Vec::new(), true, Vec::new());
+    cursor.seek_to_first();
+    while cursor.valid() {
+        if let (n, format::LockKey::Intent) = format::split_lock_key(cursor.key())?
+            && let intent = format::decode_intent(cursor.value(), cursor.key())?
+            && intent.attempt == target
+        {
+            if let Some(at) = at {
+                put_version(batch, format::user_key(&cursor.key()[..n], &mut unescaped)?, at, target, intent.value.as_deref());
+            }
+            found.push(Bytes::copy_from_slice(cursor.key()));
+        } else {
+            alone = false;
+        }
+        cursor.next();
+    }
+    cursor.status()?;
+    let count = found.len();
+    if alone && count > RANGE_DELETION_FROM {
+        batch.delete_range(Space::Lock, lower, upper);
+    } else {
+        found.into_iter().for_each(|key| batch.delete(Space::Lock, key));
+    }
+    Ok(count)
+}
+
+/// Intents from which on a range deletion is cheaper than so many single ones.
+const RANGE_DELETION_FROM: usize = 64;
 
 /// Adds an intent to `batch`, in place of the one that is there.
 pub fn put_intent(batch: &mut Batch, key: &[u8], intent: &Intent) {

@@ -109,11 +109,47 @@ proptest! {
     }
 
     #[test]
+    fn a_span_is_resolved_as_its_keys_are(keys in proptest::collection::btree_map(key(), 0u8..8, 0..160), committed in any::<bool>(), others in any::<bool>(), a in key(), b in key()) {
+        // One in eight belongs to another attempt, if there is one.
+        let owner = |n: u8| if others && n == 0 { AttemptId(2) } else { AttemptId(1) };
+        let (by_span, by_key) = (MemoryEngine::new(), MemoryEngine::new());
+        let mut batch = Batch::new();
+        for (key, n) in &keys {
+            let value = (*n != 3).then(|| Bytes::copy_from_slice(key));
+            put_intent(&mut batch, key, &Intent { attempt: owner(*n), anchor: Bytes::new(), ts: Timestamp::from_raw(9), value, portion: 1 });
+        }
+        by_span.apply(&batch).unwrap();
+        by_key.apply(&batch).unwrap();
+        let span = if a <= b { Span::new(a, b) } else { Span::new(b, a) };
+        let at = committed.then(|| Timestamp::from_raw(11));
+        let (mut one, mut many, mut expected) = (Batch::new(), Batch::new(), 0);
+        let count = resolve_span(&by_span, &mut one, &span, AttemptId(1), at).unwrap();
+        for (key, n) in keys.iter().filter(|(k, n)| span.contains(k) && owner(**n) == AttemptId(1)) {
+            delete_intent(&mut many, key);
+            if let Some(at) = at {
+                put_version(&mut many, key, at, AttemptId(1), (*n != 3).then_some(&key[..]));
+            }
+            expected += 1;
+        }
+        by_span.apply(&one).unwrap();
+        by_key.apply(&many).unwrap();
+        prop_assert_eq!(count, expected);
+        prop_assert_eq!(checksum_state(&by_span, &Span::all()).unwrap(), checksum_state(&by_key, &Span::all()).unwrap());
+        let at_third = lock_portion(&by_key, &Span::all(), 3, usize::MAX).unwrap();
+        prop_assert_eq!(lock_portion(&by_key, &Span::all(), usize::MAX, usize::MAX).unwrap(), None);
+        let mut left = Vec::new();
+        intents(&by_key, &Span::all(), &mut |key, _| { left.push(Bytes::copy_from_slice(key)); true }).unwrap();
+        prop_assert_eq!(at_third, left.get(3).cloned());
+        prop_assert_eq!(lock_portion(&by_key, &Span::all(), 100, 1).unwrap(), left.get(1).cloned());
+        prop_assert_eq!(is_untouched(&by_span, &span).unwrap(), checksum_state(&by_span, &span).unwrap().entries == 0);
+    }
+
+    #[test]
     fn intents_and_records_stand_beside_the_data(keys in proptest::collection::btree_set(key(), 0..12), attempt in any::<u128>(), a in key(), b in key()) {
         let engine = MemoryEngine::new();
         let mut batch = Batch::new();
         let intent_of = |key: &[u8]| Intent {
-            attempt: AttemptId(attempt), anchor: Bytes::from_static(b"an\0chor"), ts: Timestamp::from_raw(9), value: Some(Bytes::copy_from_slice(key)),
+            attempt: AttemptId(attempt), anchor: Bytes::from_static(b"an\0chor"), ts: Timestamp::from_raw(9), value: Some(Bytes::copy_from_slice(key)), portion: 0,
         };
         for key in &keys {
             put_intent(&mut batch, key, &intent_of(key));

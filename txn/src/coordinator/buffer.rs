@@ -23,6 +23,8 @@ struct Entry {
     seq: u64,
     value: Option<Bytes>,
     expect: Expect,
+    /// Its intent lies already (a bulk load).
+    laid: bool,
 }
 
 /// The writes of a transaction.
@@ -58,14 +60,28 @@ impl WriteBuffer {
                 // No reader and no savepoint can tell the two apart. What the first expected of the store still holds.
                 self.bytes = (self.bytes + size).saturating_sub(key.len() + last.value.as_ref().map_or(0, Bytes::len) + OVERHEAD_BYTES);
                 last.value = value;
+                last.laid = false;
                 return Ok(());
             }
         }
         self.seq += 1;
         self.bytes += size;
-        entries.push(Entry { seq: self.seq, value, expect });
+        entries.push(Entry { seq: self.seq, value, expect, laid: false });
         self.undo.push((self.seq, key));
         Ok(())
+    }
+
+    /// Keeps a row whose intent lies already, for the transaction's own reads. No savepoint may be open.
+    pub fn keep_laid(&mut self, key: Key, value: Bytes) {
+        self.seq += 1;
+        self.bytes += key.len() + value.len() + OVERHEAD_BYTES;
+        self.keys.entry(key).or_default().push(Entry { seq: self.seq, value: Some(value), expect: Expect::Absent, laid: true });
+    }
+
+    /// Whether a savepoint is open or something in `span` waits to be written at the commit: then rows there cannot be laid early.
+    pub fn keeps_back(&self, span: &Span) -> bool {
+        let bounds = (std::ops::Bound::Included(&span.start[..]), std::ops::Bound::Excluded(&span.end[..]));
+        !self.savepoints.is_empty() || self.keys.range::<[u8], _>(bounds).any(|(_, entries)| entries.last().is_some_and(|last| !last.laid))
     }
 
     /// The own value of `key` that a read sees, if it sees one. `all`: locking reads see the present statement's writes too.
@@ -121,9 +137,10 @@ impl WriteBuffer {
         Ok(())
     }
 
-    /// What remains to be written: key, final value, and what the first write expected.
+    /// What remains to be written at the commit: key, final value, and what the first write expected.
     pub fn finals(&self) -> impl Iterator<Item = (&Key, &Option<Bytes>, Expect)> {
-        self.keys.iter().filter_map(|(key, entries)| Some((key, &entries.last()?.value, entries.first()?.expect)))
+        let unlaid = self.keys.iter().filter(|(_, entries)| entries.last().is_some_and(|last| !last.laid));
+        unlaid.filter_map(|(key, entries)| Some((key, &entries.last()?.value, entries.first()?.expect)))
     }
 
     /// Whether the transaction will write `key`.

@@ -23,9 +23,10 @@ use meridian_clock::controls::{self, Control};
 use meridian_storage::mvcc::AttemptId;
 use meridian_storage::{Key, Span};
 use smallvec::SmallVec;
+use tokio::sync::oneshot;
 
 use super::{Gateway, Txn};
-use crate::api::{Expect, KvError};
+use crate::api::{Expect, KvError, RetryCause};
 use crate::request::{Fate, Header, Landing, Reads, Request, Response, Write};
 use crate::router::{Backoff, Route, Router, SendError, unexpected};
 
@@ -60,6 +61,8 @@ struct Progress {
     lost: bool,
     /// The last round of intents or staging left an answer out.
     unknown: bool,
+    /// Intents of a bulk load lie already, too many to list: the record alone commits.
+    bulk: bool,
     /// Which writes hold intents, by index.
     landed: Vec<bool>,
     /// The record says STAGING at this timestamp.
@@ -78,15 +81,24 @@ impl Progress {
 
 impl Txn {
     pub(super) async fn commit_now(&mut self) -> Result<Timestamp, KvError> {
-        if self.buffer.is_empty() {
-            return self.commit_without_writes().await;
-        }
+        self.land_portions(0).await?;
         // Others will meet our intents; and whoever waits for us may ask.
         let writes = self.writes();
-        let anchor = writes[0].key.clone();
-        let mut progress = Progress { landed: vec![false; writes.len()], ..Progress::default() };
-        let outcome = self.commit_writes(&writes, &anchor, &mut progress).await;
-        let keys = || writes.iter().map(|w| w.key.clone()).collect::<Vec<_>>();
+        let bulk = self.bulk.take();
+        let anchor = match (&bulk, writes.first()) {
+            (Some(bulk), _) => bulk.anchor.clone(),
+            (None, Some(first)) => first.key.clone(),
+            (None, None) => return self.commit_without_writes().await,
+        };
+        let mut progress =
+            Progress { landed: vec![false; writes.len()], bulk: bulk.is_some(), laid: bulk.is_some(), ..Progress::default() };
+        let highest = bulk.as_ref().map_or(Timestamp::ZERO, |b| b.highest);
+        let outcome = self.commit_writes(&writes, &anchor, highest, &mut progress).await;
+        let keys = || Written {
+            keys: writes.iter().map(|w| w.key.clone()).collect(),
+            spans: bulk.as_ref().map_or_else(Vec::new, |b| b.spans.clone()),
+            under_way: Vec::new(),
+        };
         match outcome {
             Ok(at) => {
                 if progress.laid {
@@ -161,9 +173,16 @@ impl Txn {
         self.reads.to_validate(at, &|key| self.buffer.writes(key), true)
     }
 
-    async fn commit_writes(&mut self, writes: &[Write], anchor: &Key, progress: &mut Progress) -> Result<Timestamp, KvError> {
+    /// `highest`: that of the intents of a bulk load.
+    async fn commit_writes(
+        &mut self,
+        writes: &[Write],
+        anchor: &Key,
+        highest: Timestamp,
+        progress: &mut Progress,
+    ) -> Result<Timestamp, KvError> {
         let bytes: usize = writes.iter().map(|w| w.key.len() + w.value.as_ref().map_or(0, |v| v.len()) + 64).sum();
-        let mut at = self.read_ts.max(self.reads.newest_locked());
+        let mut at = self.read_ts.max(self.reads.newest_locked()).max(highest);
         let mut one_phase = bytes <= PROPOSAL_BYTES;
         let (mut backoff, mut pushes) = (Backoff::new(), 0);
         for _ in 0..ROUNDS_MAX {
@@ -206,11 +225,7 @@ impl Txn {
                 Laid::Again => backoff.pause_at(&router, anchor, "a range of this transaction's writes does not answer").await?,
             }
         }
-        Err(KvError::Retry {
-            reason: "the commit was pushed too often by concurrent transactions".into(),
-            key: anchor.clone(),
-            other: None,
-        })
+        Err(RetryCause::PushedTooOften.at(anchor.clone()))
     }
 
     async fn one_phase(&mut self, route: &Route, writes: &[Write], at: Timestamp, progress: &mut Progress) -> Result<OnePhase, KvError> {
@@ -321,7 +336,7 @@ impl Txn {
         let keys: Vec<Key> = writes.iter().map(|w| w.key.clone()).collect();
         let mut requests: Vec<(Route, Vec<usize>, Request)> = Vec::new();
         let listed: usize = keys.iter().map(|k| k.len() + 2).sum();
-        let explicit = listed > STAGED_KEYS_BYTES;
+        let explicit = progress.bulk || listed > STAGED_KEYS_BYTES;
         let mut staging = explicit || progress.staged == Some(at);
         for (route, of_range) in groups {
             let to_lay: Vec<usize> = of_range.into_iter().filter(|i| !progress.landed[*i]).collect();
@@ -418,7 +433,7 @@ impl Txn {
     }
 
     /// The record goes to its final state, then the intents are resolved, then the record is forgotten; all behind the client's back.
-    fn finish_behind(&mut self, anchor: Key, keys: Vec<Key>, at: Option<Timestamp>) {
+    pub(super) fn finish_behind(&mut self, anchor: Key, written: Written, at: Option<Timestamp>) {
         if tokio::runtime::Handle::try_current().is_err() {
             return;
         }
@@ -427,7 +442,7 @@ impl Txn {
         self.live = None;
         let router = gateway.router.clone();
         router.tasks.spawn(async move {
-            if let Err(error) = finish(&gateway, attempt, &anchor, keys, at).await {
+            if let Err(error) = finish(&gateway, attempt, &anchor, written, at).await {
                 tracing::warn!(?attempt, %error, "resolving intents was left to those who meet them");
             }
             gateway.router.registry.leave(attempt);
@@ -489,7 +504,19 @@ async fn heartbeat(router: &Arc<Router>, header: &Header, anchor: &Key) {
 /// Intents resolved per request.
 const RESOLVE_CHUNK: usize = 4096;
 
-async fn finish(gateway: &Arc<Gateway>, attempt: AttemptId, anchor: &Key, keys: Vec<Key>, at: Option<Timestamp>) -> Result<(), KvError> {
+/// Where an attempt has laid intents.
+#[derive(Default)]
+pub(super) struct Written {
+    pub keys: Vec<Key>,
+    /// Of a bulk load.
+    pub spans: Vec<Span>,
+    /// Portions of a bulk load that may still be on their way.
+    pub under_way: Vec<oneshot::Receiver<Result<Timestamp, KvError>>>,
+}
+
+async fn finish(gateway: &Arc<Gateway>, attempt: AttemptId, anchor: &Key, written: Written, at: Option<Timestamp>) -> Result<(), KvError> {
+    let Written { keys, spans, under_way } = written;
+    futures::future::join_all(under_way).await;
     let router: &Arc<Router> = &gateway.router;
     let header = Header { attempt, read_ts: Timestamp::ZERO };
     let mut backoff = Backoff::new();
@@ -515,8 +542,32 @@ async fn finish(gateway: &Arc<Gateway>, attempt: AttemptId, anchor: &Key, keys: 
     for portion in left.chunks(RESOLVE_CHUNK) {
         router.ask_all(portion, &header, &|keys| Request::Resolve { target: attempt, at, keys }).await?;
     }
+    for mut span in spans {
+        while !span.is_empty() {
+            span = resolve_portion(router, &header, &span, at).await?;
+        }
+    }
     if at.is_some() {
         router.ask(anchor, &header, &Request::Forget { anchor: anchor.clone() }).await?;
     }
     Ok(())
+}
+
+/// Resolves a portion of the intents of a bulk load; answers what is left of `span`.
+async fn resolve_portion(router: &Router, header: &Header, span: &Span, at: Option<Timestamp>) -> Result<Span, KvError> {
+    let mut backoff = Backoff::new();
+    loop {
+        let route = router.route(&span.start).await?;
+        let here = span.intersect(&route.span).unwrap_or_else(|| Span::point(span.start.clone()));
+        let after = Span { start: here.end.clone(), end: span.end.clone() };
+        match router.send(&route, header, Request::ResolveSpan { target: header.attempt, at, span: here }).await {
+            Ok(Response::Resolved(None)) => return Ok(after),
+            Ok(Response::Resolved(Some(left))) => return Ok(Span { start: left.start, end: span.end.clone() }),
+            Ok(other) => return Err(unexpected(&other)),
+            Err(SendError::Kv(e)) => return Err(e),
+            Err(SendError::Stale | SendError::Unknown(_) | SendError::NoAnswer(_)) => {
+                backoff.pause(router, "a range does not answer").await?
+            }
+        }
+    }
 }

@@ -8,13 +8,15 @@
 //!   commit         one range: one proposal (one-phase); several: intents and staging record in parallel     (commit.rs)
 //!   answer         when now().earliest has passed the commit timestamp and every version seen             (T3, C10)
 //! ```
-//! `buffer` holds the writes and the savepoints, `reads` the read set, `registry` the node's live attempts and the search for deadlocks.
+//! `session_locks` are the locks that outlive transactions. `buffer` holds the writes and the savepoints, `bulk` lays those of a bulk load early, `reads` the read set, `registry` the node's live attempts and the search for deadlocks.
 
 mod buffer;
+mod bulk;
 mod commit;
 mod fetch;
 mod reads;
 mod registry;
+mod session_locks;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -37,8 +39,11 @@ use crate::node::Config;
 use crate::request::Header;
 use crate::router::{Route, Router};
 use buffer::WriteBuffer;
+use bulk::Bulk;
 use reads::ReadSet;
 pub(crate) use registry::{Live, Registry};
+pub use session_locks::lock_name;
+pub(crate) use session_locks::{Locks, OwnersLease};
 
 /// Bytes of one key with its value at most: what one proposal and one message between nodes carry well.
 const ENTRY_BYTES_MAX: usize = 16 << 20;
@@ -50,6 +55,9 @@ pub(crate) struct Gateway {
     pub clock: Clock,
     pub config: Config,
     pub counter: AtomicU32,
+    /// Sessions that hold locks, or have.
+    pub owners: AtomicU32,
+    pub lease: Arc<OwnersLease>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +78,9 @@ pub(crate) struct Txn {
     restarts: u32,
     read_ts: Timestamp,
     buffer: WriteBuffer,
+    bulk: Option<Bulk>,
+    /// A bulk load was part of this attempt, even if `bulk` has been taken to its end.
+    wrote_bulk: bool,
     reads: ReadSet,
     /// Where locks may be held: the spans of ranges that were asked for one.
     locked: Vec<Span>,
@@ -93,6 +104,8 @@ impl Txn {
             attempt,
             restarts: 0,
             buffer: WriteBuffer::default(),
+            bulk: None,
+            wrote_bulk: false,
             reads: ReadSet::default(),
             locked: Vec::new(),
             live: None,
@@ -154,7 +167,7 @@ impl Txn {
     /// After this others may have to wait for this attempt, and can ask whether it lives.
     fn enter(&mut self) {
         if self.live.is_none() {
-            self.live = Some(self.gateway.router.registry.enter(self.attempt));
+            self.live = Some(self.gateway.router.registry.enter(self.attempt, self.options.session));
         }
     }
 
@@ -206,13 +219,15 @@ impl Txn {
         outcome
     }
 
-    fn write(&mut self, key: Key, value: Option<Bytes>, expect: Expect) -> Result<(), KvError> {
-        let bytes = key.len() + value.as_ref().map_or(0, Bytes::len);
-        if bytes > ENTRY_BYTES_MAX {
-            let message =
-                format!("an entry of {bytes} bytes is larger than the {ENTRY_BYTES_MAX} bytes that a row or index entry may take");
-            return Err(KvError::LimitExceeded(message));
+    fn failed_unless_ok<T>(&mut self, outcome: Result<T, KvError>) -> Result<T, KvError> {
+        if outcome.is_err() {
+            self.state = State::Failed;
         }
+        outcome
+    }
+
+    fn write(&mut self, key: Key, value: Option<Bytes>, expect: Expect) -> Result<(), KvError> {
+        check_size(key.len() + value.as_ref().map_or(0, Bytes::len))?;
         self.check_open()?;
         if self.options.read_only || self.options.as_of.is_some() {
             return Err(KvError::ReadOnly);
@@ -236,8 +251,10 @@ impl Txn {
         }
     }
 
-    /// Frees all locks of this attempt and lets go of it; intents, if any were laid, are somebody else's care by now.
+    /// Frees all locks of this attempt and lets go of it. Intents of the commit, if any were laid, are somebody else's care by now; those of a bulk load
+    /// that never got to its commit go.
     fn let_go(&mut self) {
+        self.abandon_bulk();
         if !self.locked.is_empty() {
             self.gateway.router.release_locks(self.attempt, std::mem::take(&mut self.locked));
         }
@@ -245,6 +262,14 @@ impl Txn {
             self.gateway.router.registry.leave(self.attempt);
         }
     }
+}
+
+fn check_size(bytes: usize) -> Result<(), KvError> {
+    if bytes > ENTRY_BYTES_MAX {
+        let message = format!("an entry of {bytes} bytes is larger than the {ENTRY_BYTES_MAX} bytes that a row or index entry may take");
+        return Err(KvError::LimitExceeded(message));
+    }
+    Ok(())
 }
 
 /// T1: what was answered before lies below this, whichever node answered.
@@ -297,6 +322,22 @@ impl KvTxn for Txn {
         self.write(key, None, Expect::AsRead)
     }
 
+    fn can_lay(&self, within: &Span) -> bool {
+        let writable = !self.options.read_only && self.options.as_of.is_none();
+        self.state == State::Open && writable && !self.buffer.keeps_back(within)
+    }
+
+    async fn lay(&mut self, within: &Span, rows: Vec<(Key, Bytes)>, keep: bool) -> Result<(), KvError> {
+        self.check_open()?;
+        let outcome = self.lay_portion(within, rows, keep).await;
+        self.failed_unless_ok(outcome)
+    }
+
+    async fn settle_laid(&mut self) -> Result<(), KvError> {
+        let outcome = self.land_portions(0).await;
+        self.failed_unless_ok(outcome)
+    }
+
     fn savepoint(&mut self) -> Savepoint {
         self.buffer.savepoint()
     }
@@ -313,7 +354,7 @@ impl KvTxn for Txn {
         // T3, C10: an error depends on what was seen, too.
         let seen = if controls::off(Control::SeenVersions) { Timestamp::ZERO } else { self.seen };
         let depends_on = match &outcome {
-            Ok(at) if !self.buffer.is_empty() => seen.max(*at),
+            Ok(at) if self.has_writes() => seen.max(*at),
             _ => seen,
         };
         self.wait_past(depends_on).await;
@@ -339,13 +380,26 @@ impl KvTxn for Txn {
         self.read_ts = self.options.as_of.unwrap_or(now);
         self.restarts += 1;
         self.buffer = WriteBuffer::default();
+        self.wrote_bulk = false;
         self.reads = ReadSet::default();
         self.hint = Timestamp::ZERO;
         self.state = State::Open;
     }
 
+    async fn advance(&mut self) -> Result<(), KvError> {
+        self.check_open()?;
+        if self.options.as_of.is_some() {
+            return Ok(());
+        }
+        // Reads that hold no more do no harm here: the snapshot that they belong to stays.
+        match self.move_to(self.gateway.clock.now().latest).await {
+            Err(KvError::Retry { .. }) => Ok(()),
+            other => self.settle(other),
+        }
+    }
+
     fn has_writes(&self) -> bool {
-        !self.buffer.is_empty()
+        !self.buffer.is_empty() || self.wrote_bulk
     }
 
     fn stats(&self) -> TxnStats {

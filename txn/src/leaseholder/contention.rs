@@ -11,14 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_clock::Timestamp;
-use meridian_storage::Key;
+use meridian_clock::controls::{self, Control};
 use meridian_storage::mvcc::{self, AttemptId, Intent};
+use meridian_storage::{Key, Span};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::Leaseholders;
 use super::locks::Queued;
 use super::range::{Blocked, RangeState};
-use crate::api::{KvError, LockWait};
+use super::{Known, Leaseholders};
+use crate::api::{KvError, LockWait, RetryCause};
 use crate::attempt::NOBODY;
 use crate::request::{Fate, Header, Refusal};
 use crate::router::Router;
@@ -31,6 +32,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(150);
 const FIRST_PUSH: Duration = Duration::from_millis(10);
 /// A coordinator that has not been reached for so long is under suspicion.
 const SUSPECT_AFTER: Duration = Duration::from_secs(2);
+/// Transactions whose end is remembered.
+const FATES_MAX: usize = 32;
 /// How long a lease may fail to reach a timestamp before the range counts as unavailable.
 const LEASE_WAIT: Duration = Duration::from_secs(10);
 
@@ -54,9 +57,7 @@ impl Drop for Place<'_> {
 fn sent_away(state: &RangeState, key: &Key) -> Refusal {
     match state.admit(&state.lock(), key) {
         Err(Blocked::Refused(refusal)) => *refusal,
-        _ => {
-            KvError::Retry { reason: "the transaction was ended while it waited for another".into(), key: key.clone(), other: None }.into()
-        }
+        _ => RetryCause::Ended.at(key.clone()).into(),
     }
 }
 
@@ -175,8 +176,13 @@ impl Leaseholders {
         let mut woken = state.wait_for_intent(key, header.attempt);
         // It may have gone between the look and the registration.
         match mvcc::intent(self.reader(), key)? {
-            Some(i) if i.attempt == target && push_to.is_none_or(|to| i.ts <= to) => {}
+            Some(i) if i.attempt == target && push_to.is_none_or(|to| self.in_the_way(&i, NOBODY, to)) => {}
             _ => return Ok(()),
+        }
+        match self.known_fate(target) {
+            Some(Known::Committed(at)) => return self.resolve_here(state, target, Some(at), key).await,
+            Some(Known::Aborted) => return self.resolve_here(state, target, None, key).await,
+            Some(Known::Above(_)) | None => {}
         }
         let mut suspicion = Suspicion::default();
         let (mut pause, begun) = (FIRST_PUSH, Instant::now());
@@ -197,10 +203,18 @@ impl Leaseholders {
             let coordinator = suspicion.look(&router, target).await;
             let (force, suspect) = (coordinator == Coordinator::Gone, coordinator == Coordinator::Suspect);
             match router.settle(target, &intent.anchor, push_to, force, suspect).await {
-                Ok(Fate::Committed(at)) => return self.resolve_here(state, target, Some(at), key).await,
-                Ok(Fate::Aborted) => return self.resolve_here(state, target, None, key).await,
+                Ok(Fate::Committed(at)) => {
+                    self.learn_fate(target, Known::Committed(at));
+                    return self.resolve_here(state, target, Some(at), key).await;
+                }
+                Ok(Fate::Aborted) => {
+                    self.learn_fate(target, Known::Aborted);
+                    return self.resolve_here(state, target, None, key).await;
+                }
                 Ok(Fate::Pushed(to)) if push_to.is_some_and(|wanted| to > wanted) => {
-                    return self.propose_loop(state, &mut || self.try_push_intent(state, target, key, to)).await;
+                    // C7: durable in the record, so the intents themselves need not move.
+                    self.learn_fate(target, Known::Above(to));
+                    return Ok(());
                 }
                 // Alive, being settled by somebody else, or its record cannot be reached now: keep waiting.
                 Ok(_) | Err(_) => {}
@@ -209,7 +223,30 @@ impl Leaseholders {
     }
 
     async fn resolve_here(&self, state: &Arc<RangeState>, target: AttemptId, at: Option<Timestamp>, key: &Key) -> Result<(), Refusal> {
-        let keys = [key.clone()];
-        self.propose_loop(state, &mut || self.try_resolve(state, target, at, &keys)).await
+        // Its other intents nearby go in the same step: a bulk load leaves many.
+        let span = Span { start: key.clone(), end: super::span_of(state).end };
+        self.propose_loop(state, &mut || self.try_resolve_span(state, target, at, &span)).await
+    }
+
+    /// What is remembered of a transaction.
+    fn known_fate(&self, target: AttemptId) -> Option<Known> {
+        self.fates.lock().iter().find(|(attempt, _)| *attempt == target).map(|(_, known)| *known)
+    }
+
+    fn learn_fate(&self, target: AttemptId, known: Known) {
+        let mut fates = self.fates.lock();
+        fates.retain(|(attempt, _)| *attempt != target);
+        if fates.len() >= FATES_MAX {
+            fates.pop_front();
+        }
+        fates.push_back((target, known));
+    }
+
+    /// Whether a foreign intent is in the way of a reader at `at`.
+    pub(super) fn in_the_way(&self, intent: &Intent, reader: AttemptId, at: Timestamp) -> bool {
+        intent.attempt != reader
+            && intent.ts <= at
+            && !controls::off(Control::ReadIntents)
+            && !matches!(self.known_fate(intent.attempt), Some(Known::Above(min_ts)) if min_ts > at)
     }
 }

@@ -17,6 +17,8 @@ pub type LatchId = u64;
 pub struct LatchSpec {
     /// Keys about to change.
     pub writes: Vec<Key>,
+    /// A stretch in which many keys are about to change: the portions of a bulk load.
+    pub write_span: Option<Span>,
     /// Stretches that must not change.
     pub reads: Vec<Span>,
 }
@@ -34,6 +36,8 @@ pub struct Latches {
     sets: BTreeMap<LatchId, Held>,
     /// Sets with spans to read; few at any time.
     readers: Vec<LatchId>,
+    /// Sets with a span to write; fewer.
+    span_writers: Vec<(Span, LatchId)>,
 }
 
 impl Latches {
@@ -44,13 +48,17 @@ impl Latches {
 
     /// The set that keeps `key` from being read, if any.
     pub fn writer_of(&self, key: &[u8]) -> Option<LatchId> {
-        self.writes.get(key).copied()
+        let single = self.writes.get(key).copied();
+        single.or_else(|| self.span_writers.iter().find(|(span, _)| span.contains(key)).map(|(_, id)| *id))
     }
 
     /// A set that keeps `span` from being read, if any.
     pub fn writer_in(&self, span: &Span) -> Option<LatchId> {
-        if self.writes.is_empty() || span.is_empty() {
+        if span.is_empty() {
             return None;
+        }
+        if let Some((_, id)) = self.span_writers.iter().find(|(writes, _)| writes.overlaps(span)) {
+            return Some(*id);
         }
         self.writes
             .range::<[u8], _>((std::ops::Bound::Included(&span.start[..]), std::ops::Bound::Excluded(&span.end[..])))
@@ -69,7 +77,13 @@ impl Latches {
                 }
             }
         }
-        spec.reads.iter().find_map(|span| self.writer_in(span))
+        let readers = || self.readers.iter().filter_map(|id| Some((id, self.sets.get(id)?)));
+        if let Some(span) = &spec.write_span
+            && let Some((id, _)) = readers().find(|(_, held)| held.spec.reads.iter().any(|s| s.overlaps(span)))
+        {
+            return Some(*id);
+        }
+        spec.write_span.iter().chain(&spec.reads).find_map(|span| self.writer_in(span))
     }
 
     /// Takes all of `spec` as set `id`, or answers whom to wait for.
@@ -88,6 +102,7 @@ impl Latches {
         if !spec.reads.is_empty() {
             self.readers.push(id);
         }
+        self.span_writers.extend(spec.write_span.iter().map(|span| (span.clone(), id)));
         self.sets.insert(id, Held { spec, waiters: Vec::new() });
     }
 
@@ -109,6 +124,9 @@ impl Latches {
         if !held.spec.reads.is_empty() {
             self.readers.retain(|r| *r != id);
         }
+        if held.spec.write_span.is_some() {
+            self.span_writers.retain(|(_, w)| *w != id);
+        }
         for waiter in held.waiters {
             let _ = waiter.send(());
         }
@@ -127,8 +145,9 @@ impl Latches {
         for (id, held) in &self.sets {
             let writes: Vec<Key> = held.spec.writes.iter().filter(|k| span.contains(k)).cloned().collect();
             let reads: Vec<Span> = held.spec.reads.iter().filter_map(|s| s.intersect(span)).collect();
-            if !writes.is_empty() || !reads.is_empty() {
-                right.insert(*id, LatchSpec { writes, reads });
+            let write_span = held.spec.write_span.as_ref().and_then(|s| s.intersect(span));
+            if !writes.is_empty() || !reads.is_empty() || write_span.is_some() {
+                right.insert(*id, LatchSpec { writes, write_span, reads });
             }
         }
         right
@@ -147,6 +166,7 @@ mod tests {
     fn spec(writes: &[&'static str], reads: &[(&'static str, &'static str)]) -> LatchSpec {
         LatchSpec {
             writes: writes.iter().map(|k| Key::from_static(k.as_bytes())).collect(),
+            write_span: None,
             reads: reads.iter().map(|(a, b)| Span::new(Key::from_static(a.as_bytes()), Key::from_static(b.as_bytes()))).collect(),
         }
     }
@@ -165,6 +185,18 @@ mod tests {
         latches.release(1);
         assert!(woken.try_recv().is_ok());
         assert_eq!(latches.acquire(2, spec(&["a", "b"], &[])), Ok(()));
+        latches.release(4);
+        latches.release(5);
+        let bulk = |a: &'static str, b: &'static str| LatchSpec { write_span: Some(Span::new(a, b)), ..LatchSpec::default() };
+        assert_eq!(latches.acquire(7, bulk("a", "c")), Err(2));
+        assert_eq!(latches.acquire(7, bulk("c", "f")), Ok(()));
+        assert_eq!(latches.acquire(8, spec(&["d"], &[])), Err(7));
+        assert_eq!(latches.acquire(8, spec(&[], &[("e", "z")])), Err(7));
+        assert_eq!(latches.acquire(8, bulk("e", "g")), Err(7));
+        assert_eq!(latches.acquire(8, spec(&["f"], &[("f", "z")])), Ok(()));
+        assert_eq!(latches.copy_for(&Span::new("d", "e")).writer_of(b"d"), Some(7));
+        latches.release(7);
+        assert_eq!(latches.writer_of(b"d"), None);
         let right = latches.copy_for(&Span::new("b", "z"));
         assert_eq!(right.writer_of(b"b"), Some(2));
         assert_eq!(right.writer_of(b"a"), None);

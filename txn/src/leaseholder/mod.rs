@@ -9,6 +9,7 @@
 //!   write        one-phase commit, intents, resolution (C4, C8)
 //!   records      transaction records: staging, final states, pushes, recovery (C5–C7)
 //!   contention   waiting, and whom one does not wait for
+//!   inventory    who holds and who waits, for people to see; locks of the dead go
 //!   gc           old versions and old records go
 //! ```
 //! Evaluation is synchronous and awaits nothing: it answers, or names what is in the way. [`Leaseholders::execute`] is the thin shell
@@ -16,6 +17,7 @@
 
 mod contention;
 mod gc;
+mod inventory;
 mod latches;
 mod locks;
 mod range;
@@ -24,7 +26,7 @@ mod records;
 mod tscache;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -34,6 +36,7 @@ use meridian_clock::controls::{self, Control};
 use meridian_clock::{Clock, Entropy, TaskGroup, Timestamp};
 use meridian_replication::api::{AdminError, Command, Lease, NodeId, RangeEvents, RangeHost, RangeId, RangeReplica, RequestId};
 use meridian_replication::store::CLOSED_LAG;
+use meridian_storage::mvcc::AttemptId;
 use meridian_storage::{Batch, Key, Reader, Span};
 use parking_lot::{Mutex, RwLock};
 use rand::Rng as _;
@@ -51,6 +54,7 @@ use tscache::TimestampCache;
 use write::{Evaluated, Outcome};
 
 pub use gc::Protected;
+pub(crate) use locks::conflicts;
 pub(crate) use range::RangeState;
 pub(crate) use read::{covered, raw_columns, rest};
 
@@ -90,6 +94,8 @@ pub struct Leaseholders {
     served: RwLock<Served>,
     /// Ranges split off here whose own lease has not begun yet.
     unborn: Mutex<BTreeMap<RangeId, Arc<RangeState>>>,
+    /// What was lately heard of transactions whose intents are met: whoever meets another one of theirs need not ask again.
+    fates: Mutex<VecDeque<(AttemptId, Known)>>,
     /// Latch sets and, with the node and a random start, request ids.
     next: AtomicU64,
     boot: u32,
@@ -99,6 +105,15 @@ impl std::fmt::Debug for Leaseholders {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Leaseholders({} ranges)", self.served.read().by_id.len())
     }
+}
+
+/// What a record said, and will not take back: final records never change (C6), and `min_ts` only grows (C7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Committed(Timestamp),
+    Aborted,
+    /// It commits at or above this, if at all: its intents are no matter for a reader below.
+    Above(Timestamp),
 }
 
 /// What is handed over in a planned lease move (L3).
@@ -120,6 +135,7 @@ impl Leaseholders {
             programs: RwLock::new(None),
             served: RwLock::default(),
             unborn: Mutex::default(),
+            fates: Mutex::default(),
             next: AtomicU64::new(1),
             boot: entropy.fork("requests").rng().random(),
         })
@@ -238,6 +254,12 @@ impl Leaseholders {
                 Ok(Response::Done)
             }
             Request::Split { key } => self.split(state, key).await,
+            Request::Unlock { key, keep } => {
+                let mut inner = state.lock();
+                state.admit(&inner, key).map_err(refusal)?;
+                inner.locks.release_one(key, header.attempt, *keep);
+                Ok(Response::Done)
+            }
             _ => self.change(state, header, request).await,
         }
     }
@@ -260,8 +282,13 @@ impl Leaseholders {
                 Request::Prevent { target, at, keys } => self.try_prevent(state, *target, *at, keys),
                 Request::Recover { target, anchor, staged, commit } => self.try_recover(state, *target, anchor, *staged, *commit),
                 Request::Resolve { target, at, keys } => self.try_resolve(state, *target, *at, keys),
-                Request::PushIntent { target, key, to } => self.try_push_intent(state, *target, key, *to),
-                Request::Get { .. } | Request::Scan(_) | Request::Validate { .. } | Request::Release { .. } | Request::Split { .. } => {
+                Request::ResolveSpan { target, at, span } => self.try_resolve_span(state, *target, *at, span),
+                Request::Get { .. }
+                | Request::Scan(_)
+                | Request::Validate { .. }
+                | Request::Release { .. }
+                | Request::Unlock { .. }
+                | Request::Split { .. } => {
                     return Err(KvError::Internal("not a change".into()).into());
                 }
             };

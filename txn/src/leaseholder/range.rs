@@ -239,6 +239,19 @@ impl RangeState {
         }
     }
 
+    /// Whoever waits for an intent in `span` looks again.
+    fn resolved_span(&self, span: &Span) {
+        let mut inner = self.lock();
+        if !inner.intent_waits.is_empty() {
+            let mut from = inner.intent_waits.split_off(&span.start);
+            let mut after = from.split_off(&span.end);
+            inner.intent_waits.append(&mut after);
+            for (_, waiter) in from.into_values().flatten() {
+                let _ = waiter.send(());
+            }
+        }
+    }
+
     /// Frees the locks of an attempt that is over; `waits_too`: whatever of it still waits here is sent away.
     pub fn release(&self, attempt: AttemptId, waits_too: bool) {
         let mut inner = self.lock();
@@ -249,6 +262,15 @@ impl RangeState {
                 waiters.retain(|(a, _)| *a != attempt);
             }
         }
+    }
+
+    /// Who waits for the intent on which key.
+    pub fn waits_for_intents(&self) -> Vec<(Key, AttemptId)> {
+        let inner = self.lock();
+        let open = |(key, waiters): (&Key, &Vec<(AttemptId, oneshot::Sender<()>)>)| {
+            waiters.iter().filter(|(_, w)| !w.is_closed()).map(|(a, _)| (key.clone(), *a)).collect::<Vec<_>>()
+        };
+        inner.intent_waits.iter().flat_map(open).collect()
     }
 
     /// The closed timestamp that a command proposed now may carry, given the target.
@@ -382,6 +404,8 @@ impl Drop for LatchGuard {
 pub struct After {
     /// Intents that are gone or moved: who waits for them looks again.
     pub resolved: Vec<Key>,
+    /// The same for all intents of an attempt in a span.
+    pub resolved_span: Option<Span>,
     /// An attempt that is over: its locks here go.
     pub over: Option<AttemptId>,
 }
@@ -429,6 +453,9 @@ impl Drop for OnItsWay {
 fn conclude(latches: LatchGuard, after: After, outcome: Result<Applied, ProposeError>) -> Result<(), Refusal> {
     match outcome {
         Ok(_) => {
+            if let Some(span) = &after.resolved_span {
+                latches.state.resolved_span(span);
+            }
             latches.state.resolved(&after.resolved, after.over);
             Ok(())
         }

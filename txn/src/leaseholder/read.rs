@@ -14,7 +14,7 @@ use super::Leaseholders;
 use super::latches::LatchSpec;
 use super::locks::Acquired;
 use super::range::{Blocked, Inner, RangeState};
-use crate::api::{Columns, KvError, LockWait, Locking, Program};
+use crate::api::{Columns, KvError, LockWait, Locking, Program, RetryCause};
 use crate::digest::{self, Hasher};
 use crate::request::{Header, LockedRow, PointGet, PointReply, RangeScan, Reads, Request, Response, ScanReply, SpanRead};
 
@@ -51,9 +51,7 @@ impl Leaseholders {
         }
         let reader = self.reader();
         if let Some(intent) = mvcc::intent(reader, key)?
-            && intent.attempt != header.attempt
-            && intent.ts <= header.read_ts
-            && !controls::off(Control::ReadIntents)
+            && self.in_the_way(&intent, header.attempt, header.read_ts)
         {
             return Err(Blocked::Intent { key: key.clone(), intent: Box::new(intent), push_to: Some(header.read_ts) });
         }
@@ -108,7 +106,7 @@ impl Leaseholders {
             let mut inner = state.lock();
             state.admit_span(&inner, &scan.span)?;
             if bounded {
-                Some(state.latch(&mut inner, self.next_id(), LatchSpec { writes: Vec::new(), reads: vec![scan.span.clone()] })?)
+                Some(state.latch(&mut inner, self.next_id(), LatchSpec { reads: vec![scan.span.clone()], ..LatchSpec::default() })?)
             } else {
                 if let Some(id) = inner.latches.writer_in(&scan.span) {
                     return Err(Blocked::Latch(inner.latches.wait(id)));
@@ -118,13 +116,12 @@ impl Leaseholders {
             }
         };
         let reader = self.reader();
-        let in_the_way = first_intent(reader, &scan.span, scan.direction, header.attempt, at)?;
+        let in_the_way = self.first_intent(reader, &scan.span, scan.direction, header.attempt, at)?;
         let program = self.program(scan.program.as_ref())?;
         let stretch = run(reader, scan, at, VISITS_MAX, program, &mut |_, _| Verdict::Take)?;
         let covered = covered(&scan.span, scan.direction, stretch.resume.as_ref());
         if let Some((key, intent)) = in_the_way
             && covered.contains(&key)
-            && !controls::off(Control::ReadIntents)
         {
             return Err(Blocked::Intent { key, intent: Box::new(intent), push_to: Some(at) });
         }
@@ -148,17 +145,18 @@ impl Leaseholders {
         let _latch = {
             let mut inner = state.lock();
             state.admit_span(&inner, &scan.span)?;
-            state.latch(&mut inner, self.next_id(), LatchSpec { writes: Vec::new(), reads: vec![scan.span.clone()] })?
+            state.latch(&mut inner, self.next_id(), LatchSpec { reads: vec![scan.span.clone()], ..LatchSpec::default() })?
         };
         let reader = self.reader();
         let in_the_way = match lock.wait {
             LockWait::SkipLocked => None,
-            _ => first_intent(reader, &scan.span, scan.direction, header.attempt, Timestamp::MAX)?,
+            _ => self.first_intent(reader, &scan.span, scan.direction, header.attempt, Timestamp::MAX)?,
         };
         let program = self.program(scan.program.as_ref())?;
         let mut locked = Vec::new();
         let mut stopped: Option<Blocked> = None;
-        let stretch = run(reader, scan, Timestamp::MAX, VISITS_MAX, program, &mut |key, version| {
+        let at = if scan.snapshot { header.read_ts } else { Timestamp::MAX };
+        let stretch = run(reader, scan, at, VISITS_MAX, program, &mut |key, version| {
             let key = Key::copy_from_slice(key);
             if lock.wait == LockWait::SkipLocked && mvcc::intent(reader, &key).is_ok_and(|i| i.is_some_and(|i| i.attempt != header.attempt))
             {
@@ -166,6 +164,7 @@ impl Leaseholders {
             }
             let taken = take_lock(&mut state.lock(), &key, header.attempt, lock);
             match taken {
+                Ok(true) if scan.snapshot && is_newer(reader, &key, header.read_ts, &mut stopped) => Verdict::Stop,
                 Ok(true) => {
                     let mut hasher = Hasher::default();
                     hasher.bytes(version.value.unwrap_or_default());
@@ -235,7 +234,7 @@ impl Leaseholders {
                 Some(Ok(Response::Points(replies)))
             }
             Request::Scan(scan) if scan.lock.is_none() && span.covers(&scan.span) => {
-                if first_intent(reader, &scan.span, scan.direction, header.attempt, at).ok()?.is_some() {
+                if self.first_intent(reader, &scan.span, scan.direction, header.attempt, at).ok()?.is_some() {
                     return None;
                 }
                 let stretch =
@@ -285,8 +284,7 @@ impl Leaseholders {
         for point in reads.points.iter().filter(|p| p.valid_at < at) {
             let key = &point.key;
             if let Some(intent) = mvcc::intent(reader, key)?
-                && intent.attempt != header.attempt
-                && intent.ts <= at
+                && self.in_the_way(&intent, header.attempt, at)
             {
                 return Err(Blocked::Intent { key: key.clone(), intent: Box::new(intent), push_to: Some(at) });
             }
@@ -299,7 +297,7 @@ impl Leaseholders {
             }
             let value = now.as_ref().and_then(|v| v.value.as_ref());
             if digest::point(value, &point.columns) != point.digest {
-                return Err(changed(key, now.map(|v| v.writer)));
+                return Err(changed(key, &point.columns, now.map(|v| v.writer)));
             }
         }
         for read in reads.spans.iter().filter(|s| s.valid_at < at) {
@@ -309,7 +307,7 @@ impl Leaseholders {
     }
 
     fn span_valid(&self, reader: &dyn Reader, header: &Header, read: &SpanRead, at: Timestamp) -> Result<Timestamp, Blocked> {
-        if let Some((key, intent)) = first_intent(reader, &read.span, Direction::Forward, header.attempt, at)? {
+        if let Some((key, intent)) = self.first_intent(reader, &read.span, Direction::Forward, header.attempt, at)? {
             return Err(Blocked::Intent { key, intent: Box::new(intent), push_to: Some(at) });
         }
         if mvcc::newest_above(reader, &read.span, read.valid_at)?.is_none() {
@@ -323,10 +321,45 @@ impl Leaseholders {
             limit_bytes: u64::MAX,
             program: read.program.clone(),
             lock: None,
+            snapshot: false,
         };
         let program = self.program(read.program.as_ref())?;
         let stretch = run(reader, &scan, at, usize::MAX, program, &mut |_, _| Verdict::Take)?;
-        if stretch.digest != read.digest { Err(changed(&read.span.start, None)) } else { Ok(stretch.newest) }
+        if stretch.digest == read.digest {
+            return Ok(stretch.newest);
+        }
+        // For the message: a row that is new. One that went has left none.
+        let mut found: Option<(Key, AttemptId)> = None;
+        mvcc::scan(reader, &read.span, at, Direction::Forward, &mut |key, version| {
+            if version.ts > read.valid_at {
+                found = Some((Key::copy_from_slice(key), version.writer));
+            }
+            found.is_none()
+        })?;
+        Err(match found {
+            Some((key, writer)) => changed(&key, &read.columns, Some(writer)),
+            None => changed(&read.span.start, &read.columns, None),
+        })
+    }
+
+    /// The foreign intent at or below `at` that a scan in `direction` meets first.
+    fn first_intent(
+        &self,
+        reader: &dyn Reader,
+        span: &Span,
+        direction: Direction,
+        attempt: AttemptId,
+        at: Timestamp,
+    ) -> Result<Option<(Key, Intent)>, Blocked> {
+        let mut found = None;
+        mvcc::intents(reader, span, &mut |key, intent| {
+            if !self.in_the_way(&intent, attempt, at) {
+                return true;
+            }
+            found = Some((Key::copy_from_slice(key), intent));
+            direction == Direction::Reverse
+        })?;
+        Ok(found)
     }
 
     fn program(&self, program: Option<&Bytes>) -> Result<Option<Box<dyn Program>>, KvError> {
@@ -345,8 +378,12 @@ pub(super) fn raise(inner: &mut Inner, reads: &Reads, at: Timestamp, attempt: At
     }
 }
 
-fn changed(key: &Key, other: Option<AttemptId>) -> Blocked {
-    KvError::Retry { reason: "what this transaction read was changed by a concurrent transaction".into(), key: key.clone(), other }.into()
+fn changed(key: &Key, columns: &Columns, other: Option<AttemptId>) -> Blocked {
+    let columns = match columns {
+        Columns::Some(ids) => ids.to_vec(),
+        Columns::All | Columns::Existence => Vec::new(),
+    };
+    KvError::Retry { cause: RetryCause::ReadChanged, key: key.clone(), columns, other }.into()
 }
 
 /// Takes a row lock. `false`: skipped.
@@ -380,23 +417,17 @@ pub(crate) fn covered(span: &Span, direction: Direction, resume: Option<&Span>) 
     }
 }
 
-/// The foreign intent at or below `at` that a scan in `direction` meets first.
-fn first_intent(
-    reader: &dyn Reader,
-    span: &Span,
-    direction: Direction,
-    attempt: AttemptId,
-    at: Timestamp,
-) -> Result<Option<(Key, Intent)>, Blocked> {
-    let mut found = None;
-    mvcc::intents(reader, span, &mut |key, intent| {
-        if intent.attempt == attempt || intent.ts > at {
-            return true;
+/// Whether a row of a snapshot has changed since, and the conflict or error that this is.
+fn is_newer(reader: &dyn Reader, key: &Key, read_ts: Timestamp, stopped: &mut Option<Blocked>) -> bool {
+    match mvcc::get(reader, key, Timestamp::MAX) {
+        Ok(Some(v)) if v.ts > read_ts => {
+            let (cause, other) = (RetryCause::WriteConflict, Some(v.writer));
+            *stopped = Some(KvError::Retry { cause, key: key.clone(), columns: Vec::new(), other }.into());
         }
-        found = Some((Key::copy_from_slice(key), intent));
-        direction == Direction::Reverse
-    })?;
-    Ok(found)
+        Ok(_) => {}
+        Err(error) => *stopped = Some(error.into()),
+    }
+    stopped.is_some()
 }
 
 /// Rows without a program, packed into one buffer: two allocations a page instead of two a row.

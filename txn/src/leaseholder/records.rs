@@ -13,7 +13,7 @@ use meridian_storage::{Batch, Key};
 use super::Leaseholders;
 use super::range::{After, Blocked, LatchGuard, RangeState};
 use super::write::{Evaluated, Outcome};
-use crate::api::KvError;
+use crate::api::{KvError, RetryCause};
 use crate::record::{Record, Status};
 use crate::request::{Fate, Header, Response};
 
@@ -128,7 +128,7 @@ impl Leaseholders {
         let record = Record { status, min_ts, heartbeat: self.clock.now().latest };
         mvcc::put_record(&mut batch, anchor, attempt, &record.encode());
         self.resolve_into(&mut batch, attempt, at, keys)?;
-        let after = After { resolved: keys.to_vec(), over: Some(attempt) };
+        let after = After { resolved: keys.to_vec(), over: Some(attempt), ..After::default() };
         Ok(Outcome::Propose(Box::new(Evaluated { lease, latches, batch, after, response: Response::Done })))
     }
 
@@ -257,8 +257,7 @@ impl Leaseholders {
 }
 
 fn taken_for_dead(anchor: &Key) -> Blocked {
-    let reason = "this transaction was aborted by one that took its coordinator for dead".into();
-    KvError::Retry { reason, key: anchor.clone(), other: None }.into()
+    RetryCause::TakenForDead.at(anchor.clone()).into()
 }
 
 /// What is latched for a record: right after its anchor, so in the same range.

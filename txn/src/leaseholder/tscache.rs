@@ -81,6 +81,14 @@ impl Generation {
         self.highest = self.highest.max(mark.ts);
     }
 
+    /// At least the floor of every key of `span`.
+    fn floor_span(&self, span: &Span, attempt: AttemptId) -> Timestamp {
+        let bounds = (Bound::Included(&span.start[..]), Bound::Excluded(&span.end[..]));
+        let steps = self.steps.range::<[u8], _>(bounds).map(|(_, m)| m.floor(attempt)).max().unwrap_or(Timestamp::ZERO);
+        let points = self.points.iter().filter(|(k, _)| span.contains(k)).map(|(_, m)| m.floor(attempt)).max().unwrap_or(Timestamp::ZERO);
+        steps.max(points).max(self.step_at(&span.start).floor(attempt))
+    }
+
     fn floor(&self, key: &[u8], attempt: AttemptId) -> Timestamp {
         let point = self.points.get(key).map_or(Timestamp::ZERO, |m| m.floor(attempt));
         let step = if self.steps.is_empty() { Timestamp::ZERO } else { self.step_at(key).floor(attempt) };
@@ -143,6 +151,12 @@ impl TimestampCache {
     pub fn floor(&self, key: &[u8], attempt: AttemptId) -> Timestamp {
         let low = if self.low == Timestamp::ZERO { Timestamp::ZERO } else { self.low.next() };
         low.max(self.young.floor(key, attempt)).max(self.old.floor(key, attempt))
+    }
+
+    /// The least timestamp at which `attempt` may write anywhere in `span` as far as reads go.
+    pub fn floor_span(&self, span: &Span, attempt: AttemptId) -> Timestamp {
+        let low = if self.low == Timestamp::ZERO { Timestamp::ZERO } else { self.low.next() };
+        low.max(self.young.floor_span(span, attempt)).max(self.old.floor_span(span, attempt))
     }
 
     fn rotate(&mut self) {

@@ -13,7 +13,7 @@ use super::latches::LatchSpec;
 use super::range::{After, Blocked, LatchGuard, RangeState};
 use super::read::{raise, take_lock};
 use super::records::record_latch;
-use crate::api::KvError;
+use crate::api::{KvError, RetryCause};
 use crate::request::{Header, LANDING_LOCK, Landing, Reads, Response, Write};
 
 /// An evaluated command, its latches held, ready to propose.
@@ -81,7 +81,7 @@ impl Leaseholders {
             }
             mvcc::put_version(&mut batch, &write.key, need, attempt, write.value.as_deref());
         }
-        let after = After { resolved: Vec::new(), over: Some(attempt) };
+        let after = After { over: Some(attempt), ..After::default() };
         Ok(Outcome::Propose(Box::new(Evaluated { lease, latches, batch, after, response: Response::Committed(need) })))
     }
 
@@ -95,16 +95,31 @@ impl Leaseholders {
         writes: &[Write],
         stage: Option<&[Key]>,
     ) -> Result<Outcome, Blocked> {
+        if stage.is_none()
+            && let Some(outcome) = self.try_bulk(state, header, at, anchor, writes)?
+        {
+            return Ok(outcome);
+        }
         let attempt = header.attempt;
         let record = stage.map(|_| record_latch(anchor, attempt));
         let (lease, latches, floor) = self.begin_landing(state, attempt, at, writes, &Reads::default(), record)?;
         let reader = self.reader();
         let (mut need, mut highest, mut fresh) = (floor, Timestamp::ZERO, Vec::with_capacity(writes.len()));
+        let mut replaced = Vec::new();
         for write in writes {
             self.no_foreign_intent(attempt, &write.key)?;
             // C8: an own intent is left where it is; below, an own version means committed.
             if let Some(own) = mvcc::intent(reader, &write.key)? {
                 highest = highest.max(own.ts);
+                match write.landing {
+                    Landing::Fresh(portion) if own.portion != portion && own.portion != 0 => {
+                        return Err(KvError::KeyExists { key: write.key.clone() }.into());
+                    }
+                    Landing::Fresh(_) => {}
+                    // The transaction wrote the row again after a bulk load of its own.
+                    _ if own.portion != 0 => replaced.push((write, own.ts)),
+                    _ => {}
+                }
                 continue;
             }
             match self.check_landing(header, write)? {
@@ -123,9 +138,8 @@ impl Leaseholders {
             return Err(Blocked::Lease);
         }
         let mut batch = Batch::new();
-        for write in fresh {
-            let intent = Intent { attempt, anchor: anchor.clone(), ts: need, value: write.value.clone() };
-            mvcc::put_intent(&mut batch, &write.key, &intent);
+        for (write, ts) in fresh.into_iter().map(|w| (w, need)).chain(replaced) {
+            put_intent(&mut batch, header, anchor, write, ts);
         }
         let mut response = if highest > at { Response::Pushed(highest) } else { Response::Landed };
         if let (Some(keys), Response::Landed) = (stage, &response) {
@@ -138,6 +152,78 @@ impl Leaseholders {
             return Ok(Outcome::Answer(response));
         }
         Ok(Outcome::Propose(Box::new(Evaluated { lease, latches, batch, after: After::default(), response })))
+    }
+
+    /// A portion of a bulk load that goes where nothing was ever stored, nothing is locked and nobody looks: one latch, one look at the floor and
+    /// one at each space stand for those of every key. `None`: it is not of that kind.
+    fn try_bulk(
+        &self,
+        state: &Arc<RangeState>,
+        header: &Header,
+        at: Timestamp,
+        anchor: &Key,
+        writes: &[Write],
+    ) -> Result<Option<Outcome>, Blocked> {
+        let (Some(first), Some(last)) = (writes.first(), writes.last()) else { return Ok(None) };
+        let fresh = |w: &Write| matches!(w.landing, Landing::Fresh(_));
+        if writes.len() < BULK_FROM || !writes.iter().all(fresh) || !writes.is_sorted_by(|a, b| a.key < b.key) {
+            return Ok(None);
+        }
+        let lease = state.lease_at(at)?;
+        let span = Span { start: first.key.clone(), end: Span::point(last.key.clone()).end };
+        let (latches, floor) = {
+            let mut inner = state.lock();
+            state.admit_span(&inner, &span)?;
+            if !inner.locks.is_free(&span) {
+                return Ok(None);
+            }
+            let closed = if controls::off(Control::ClosedTimestamp) { at } else { inner.closed.next() };
+            let floor = at.max(closed).max(inner.tscache.floor_span(&span, header.attempt));
+            let spec = LatchSpec { write_span: Some(span.clone()), ..LatchSpec::default() };
+            let mut latches = state.latch(&mut inner, self.next_id(), spec)?;
+            inner.take_off(&mut latches, floor);
+            (latches, floor)
+        };
+        // C4: under the latch, so in the same atomic step as the landing.
+        if !mvcc::is_untouched(self.reader(), &span)? {
+            return Ok(None);
+        }
+        if floor >= lease.expiration {
+            return Err(Blocked::Lease);
+        }
+        let mut batch = Batch::new();
+        for write in writes {
+            put_intent(&mut batch, header, anchor, write, floor);
+        }
+        let response = if floor > at { Response::Pushed(floor) } else { Response::Landed };
+        Ok(Some(Outcome::Propose(Box::new(Evaluated { lease, latches, batch, after: After::default(), response }))))
+    }
+
+    /// Turns a portion of the intents of `target` in `span` into versions at `at`, or removes them.
+    pub(super) fn try_resolve_span(
+        &self,
+        state: &Arc<RangeState>,
+        target: AttemptId,
+        at: Option<Timestamp>,
+        span: &Span,
+    ) -> Result<Outcome, Blocked> {
+        let lease = state.lease_at(Timestamp::ZERO)?;
+        let reader = self.reader();
+        let next = mvcc::lock_portion(reader, span, RESOLVE_MAX, RESOLVE_BYTES)?;
+        let portion = Span { start: span.start.clone(), end: next.clone().unwrap_or_else(|| span.end.clone()) };
+        let left = next.map(|start| Span { start, end: span.end.clone() });
+        let latches = {
+            let mut inner = state.lock();
+            state.admit_span(&inner, &portion)?;
+            state.latch(&mut inner, self.next_id(), LatchSpec { write_span: Some(portion.clone()), ..LatchSpec::default() })?
+        };
+        let mut batch = Batch::new();
+        mvcc::resolve_span(reader, &mut batch, &portion, target, at)?;
+        if batch.is_empty() {
+            return Ok(Outcome::Answer(Response::Resolved(left)));
+        }
+        let after = After { resolved: Vec::new(), resolved_span: Some(portion), over: Some(target) };
+        Ok(Outcome::Propose(Box::new(Evaluated { lease, latches, batch, after, response: Response::Resolved(left) })))
     }
 
     /// Turns intents of `target` into versions at `at`, or removes them.
@@ -156,7 +242,7 @@ impl Leaseholders {
             state.resolved(keys, Some(target));
             return Ok(Outcome::Answer(Response::Done));
         }
-        let after = After { resolved: keys.to_vec(), over: Some(target) };
+        let after = After { resolved: keys.to_vec(), over: Some(target), ..After::default() };
         Ok(Outcome::Propose(Box::new(Evaluated { lease, latches, batch, after, response: Response::Done })))
     }
 
@@ -170,22 +256,6 @@ impl Leaseholders {
             }
         }
         Ok(())
-    }
-
-    /// After a push (C7: the record holds `min_ts` already) the intent itself moves up.
-    pub(super) fn try_push_intent(&self, state: &Arc<RangeState>, target: AttemptId, key: &Key, to: Timestamp) -> Result<Outcome, Blocked> {
-        let lease = state.lease_at(to)?;
-        let latches = self.latch_keys(state, [key.clone()])?;
-        let mut batch = Batch::new();
-        match mvcc::intent(self.reader(), key)? {
-            Some(mut intent) if intent.attempt == target && intent.ts < to => {
-                intent.ts = to;
-                mvcc::put_intent(&mut batch, key, &intent);
-                let after = After { resolved: vec![key.clone()], over: None };
-                Ok(Outcome::Propose(Box::new(Evaluated { lease, latches, batch, after, response: Response::Done })))
-            }
-            _ => Ok(Outcome::Answer(Response::Done)),
-        }
     }
 
     /// C6: which of `keys` hold an intent of `target` at or below `at`? The others never will: the timestamp cache goes up to `at`
@@ -226,6 +296,7 @@ impl Leaseholders {
         let spec = LatchSpec {
             writes: writes.iter().map(|w| w.key.clone()).chain(record).collect(),
             reads: reads.points.iter().map(|p| Span::point(p.key.clone())).chain(reads.spans.iter().map(|s| s.span.clone())).collect(),
+            write_span: None,
         };
         let mut inner = state.lock();
         for write in writes {
@@ -254,7 +325,7 @@ impl Leaseholders {
         for key in &writes {
             state.admit(&inner, key)?;
         }
-        state.latch(&mut inner, self.next_id(), LatchSpec { writes, reads: Vec::new() })
+        state.latch(&mut inner, self.next_id(), LatchSpec { writes, ..LatchSpec::default() })
     }
 
     fn no_foreign_intent(&self, attempt: AttemptId, key: &Key) -> Result<(), Blocked> {
@@ -290,7 +361,7 @@ impl Leaseholders {
         }
         let holds = match write.landing {
             Landing::Any => true,
-            Landing::Absent => match &newest {
+            Landing::Absent | Landing::Fresh(_) => match &newest {
                 Some(v) if v.value.is_some() => return Err(KvError::KeyExists { key: write.key.clone() }.into()),
                 _ => true,
             },
@@ -298,15 +369,24 @@ impl Leaseholders {
             Landing::Version(expected) => newest.as_ref().map(|v| (v.ts, v.writer)) == expected,
         };
         if !holds {
-            return Err(KvError::Retry {
-                reason: "a row that this transaction changes was changed by a concurrent transaction".into(),
-                key: write.key.clone(),
-                other: newest.map(|v| v.writer),
-            }
-            .into());
+            let other = newest.map(|v| v.writer);
+            return Err(KvError::Retry { cause: RetryCause::WriteConflict, key: write.key.clone(), columns: Vec::new(), other }.into());
         }
         Ok(Checked::Above(newest.map_or(Timestamp::ZERO, |v| v.ts.next())))
     }
+}
+
+/// Rows from which on a portion of a bulk load is checked as a whole.
+const BULK_FROM: usize = 16;
+/// Entries of the lock space that one resolution of a span looks at.
+const RESOLVE_MAX: usize = 4096;
+/// And about so many bytes.
+const RESOLVE_BYTES: usize = 1 << 20;
+
+fn put_intent(batch: &mut Batch, header: &Header, anchor: &Key, write: &Write, ts: Timestamp) {
+    let portion = if let Landing::Fresh(portion) = write.landing { portion } else { 0 };
+    let intent = Intent { attempt: header.attempt, anchor: anchor.clone(), ts, value: write.value.clone(), portion };
+    mvcc::put_intent(batch, &write.key, &intent);
 }
 
 enum Checked {
