@@ -325,7 +325,9 @@ mod tests {
         Join(u64),
         Leave(u64),
         Advance,
-        Send { lost: bool },
+        Send {
+            lost: bool,
+        },
         /// An old message comes once more.
         Replay(usize),
         Restart,

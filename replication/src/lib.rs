@@ -14,8 +14,8 @@
 
 pub mod addressing;
 pub mod api;
-pub mod consistency;
 pub(crate) mod closed;
+pub mod consistency;
 pub(crate) mod liveness;
 pub mod placement;
 pub mod registry;

@@ -313,7 +313,9 @@ impl Peers {
     pub(crate) fn missed_by(&self, node: NodeId, by: NodeId, at: Instant) -> bool {
         let peer = self.peer(by);
         let seen = peer.seen.lock();
-        seen.live && seen.heard.is_some_and(|heard| at.saturating_duration_since(heard) <= self.config.suspect) && seen.missing.contains(&node)
+        seen.live
+            && seen.heard.is_some_and(|heard| at.saturating_duration_since(heard) <= self.config.suspect)
+            && seen.missing.contains(&node)
     }
 
     /// Takes note of what `from` told us; answers what changed.

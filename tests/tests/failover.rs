@@ -41,7 +41,8 @@ async fn probe(url: String, gateway: usize, ledger: Ledger) {
 /// The time from `since` to the end of the first write that began after it.
 async fn first_after(ledger: &Ledger, since: Instant) -> Result<Duration> {
     while since.elapsed() < Duration::from_secs(30) {
-        let first = ledger.lock().await.iter().rev().take_while(|(_, end)| *end > since).filter(|(began, _)| *began >= since).map(|w| w.1).min();
+        let first =
+            ledger.lock().await.iter().rev().take_while(|(_, end)| *end > since).filter(|(began, _)| *began >= since).map(|w| w.1).min();
         if let Some(end) = first {
             return Ok(end - since);
         }
@@ -83,7 +84,11 @@ async fn the_next_write_after_the_leaseholder_is_killed() -> Result<()> {
     let cluster = LocalCluster::up(&scratch.path().join("c"), port(300), &flags)?;
     let urls: Vec<String> = (1..=3).map(|n| cluster.url(n)).collect();
     let client = connect(&urls[0]).await.map_err(anyhow::Error::msg)?;
-    client.batch_execute("CREATE TABLE probe (id int PRIMARY KEY, n int NOT NULL); INSERT INTO probe SELECT g, 0 FROM generate_series(0, 5) AS g").await?;
+    client
+        .batch_execute(
+            "CREATE TABLE probe (id int PRIMARY KEY, n int NOT NULL); INSERT INTO probe SELECT g, 0 FROM generate_series(0, 5) AS g",
+        )
+        .await?;
     let ledgers: Vec<Ledger> = (0..3).map(|_| Ledger::default()).collect();
     let probes: Vec<_> = (0..3).map(|g| tokio::spawn(probe(urls[g].clone(), g, ledgers[g].clone()))).collect();
     let (mut firsts, mut lasts, mut above) = (vec![], vec![], vec![]);
@@ -102,9 +107,13 @@ async fn the_next_write_after_the_leaseholder_is_killed() -> Result<()> {
         let killed = Instant::now();
         cluster.act("kill", victim)?;
         let writes = writes.iter().map(|(client, gateway)| async move {
-            client.batch_execute(&format!("UPDATE probe SET n = n + 1 WHERE id = {}", gateway + 3)).await.map(|()| (killed.elapsed(), *gateway))
+            client
+                .batch_execute(&format!("UPDATE probe SET n = n + 1 WHERE id = {}", gateway + 3))
+                .await
+                .map(|()| (killed.elapsed(), *gateway))
         });
-        let mut times = tokio::time::timeout(Duration::from_secs(30), futures::future::try_join_all(writes)).await.context("no answer")??;
+        let mut times =
+            tokio::time::timeout(Duration::from_secs(30), futures::future::try_join_all(writes)).await.context("no answer")??;
         times.sort();
         // What the same statement takes now that somebody leads again.
         let usual_from = Instant::now();

@@ -153,7 +153,8 @@ impl Cluster {
         }
         let replicas =
             (1..=replicas).map(|n| ReplicaDescriptor { node: NodeId(n), id: ReplicaId(n.into()), role: ReplicaRole::Voter }).collect();
-        let descriptor = RangeDescriptor { id: RangeId(1), span: Span::all(), replicas, next_replica: ReplicaId(100), generation: 1, span_epoch: 0 };
+        let descriptor =
+            RangeDescriptor { id: RangeId(1), span: Span::all(), replicas, next_replica: ReplicaId(100), generation: 1, span_epoch: 0 };
         cluster.add(descriptor, NodeId(1), low_water);
         let started = nodes
             .into_iter()

@@ -677,8 +677,7 @@ impl Replica {
             return;
         }
         let voters = descriptor.replicas.iter().filter(|r| super::codec::votes(r) && r.id != self.id);
-        let mut basis: crate::closed::Basis =
-            voters.map(|r| (r.node, self.stamps.get(&r.id.0).copied().unwrap_or(0))).collect();
+        let mut basis: crate::closed::Basis = voters.map(|r| (r.node, self.stamps.get(&r.id.0).copied().unwrap_or(0))).collect();
         basis.sort_unstable();
         let (ctx, range, index) = (self.ctx.clone(), self.range, self.applied.index);
         let mut entered = false;

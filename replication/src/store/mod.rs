@@ -337,7 +337,8 @@ impl Context {
         for record in &found {
             let worker = self.worker(record.descriptor.id).requests.clone();
             let descriptor = Arc::new(record.descriptor.clone());
-            let handle = ReplicaHandle::new(record.replica, self.node, self.clock.clone(), worker, descriptor, &self.range_ids, &self.closed);
+            let handle =
+                ReplicaHandle::new(record.replica, self.node, self.clock.clone(), worker, descriptor, &self.range_ids, &self.closed);
             self.map.write().insert(Arc::new(handle));
         }
         for record in found {

@@ -357,7 +357,15 @@ impl Replica {
         }
     }
 
-    pub(super) fn step(&mut self, node: NodeId, mut message: Message, stamp: u64, release: Option<Release>, start: &[u8], fx: &mut Effects) {
+    pub(super) fn step(
+        &mut self,
+        node: NodeId,
+        mut message: Message,
+        stamp: u64,
+        release: Option<Release>,
+        start: &[u8],
+        fx: &mut Effects,
+    ) {
         use MessageType::*;
         let kind = message.get_msg_type();
         match kind {
@@ -391,7 +399,8 @@ impl Replica {
         }
         // Errors are for messages of replicas that are no members (any more): nothing to do about them.
         let term = self.term();
-        let candidate = matches!(kind, MsgRequestVote | MsgRequestPreVote).then(|| Message { entries: Default::default(), ..message.clone() });
+        let candidate =
+            matches!(kind, MsgRequestVote | MsgRequestPreVote).then(|| Message { entries: Default::default(), ..message.clone() });
         if self.raw.step(message).is_err() {
             tracing::trace!(range = %self.range, from = %node, ?kind, "raft message without effect");
         }

@@ -47,13 +47,37 @@ pub(crate) enum WorkerMessage {
 
 /// What is wanted of one replica.
 pub(crate) enum Request {
-    Propose { term: Term, payload: Vec<u8>, done: oneshot::Sender<Result<Applied, ProposeError>> },
-    Split { key: Key, right: RangeId, done: oneshot::Sender<Result<(), AdminError>> },
-    Transfer { to: NodeId, done: oneshot::Sender<Result<(), AdminError>> },
-    Change { change: Change, done: oneshot::Sender<Result<(), AdminError>> },
-    CaughtUp { replica: ReplicaId, done: oneshot::Sender<Result<(), AdminError>> },
-    Checksum { request: RequestId, done: oneshot::Sender<Result<u64, AdminError>> },
-    Diverged { node: NodeId, index: u64, expected: u64 },
+    Propose {
+        term: Term,
+        payload: Vec<u8>,
+        done: oneshot::Sender<Result<Applied, ProposeError>>,
+    },
+    Split {
+        key: Key,
+        right: RangeId,
+        done: oneshot::Sender<Result<(), AdminError>>,
+    },
+    Transfer {
+        to: NodeId,
+        done: oneshot::Sender<Result<(), AdminError>>,
+    },
+    Change {
+        change: Change,
+        done: oneshot::Sender<Result<(), AdminError>>,
+    },
+    CaughtUp {
+        replica: ReplicaId,
+        done: oneshot::Sender<Result<(), AdminError>>,
+    },
+    Checksum {
+        request: RequestId,
+        done: oneshot::Sender<Result<u64, AdminError>>,
+    },
+    Diverged {
+        node: NodeId,
+        index: u64,
+        expected: u64,
+    },
     /// Something is evaluated that may not end in a proposal: if the range is quiet, it must find its way back into the feed.
     Stir,
 }
