@@ -399,6 +399,10 @@ impl NodeStatus for Status {
         metrics.push(Metric::gauge("ranges_unpublished", "Range addresses still to be published.", node.store.unpublished() as u64));
         let replicas = meridian_replication::api::RangeAdmin::replica_count(&*node.store);
         metrics.push(Metric::gauge("replicas", "Replicas on this node.", replicas));
+        let follower_reads = node.kv.follower_reads();
+        metrics.push(Metric::counter("kv_follower_reads_total", "Reads in the past answered here without the leaseholder.", follower_reads));
+        let remote = node.kv.remote_requests();
+        metrics.push(Metric::counter("kv_remote_requests_total", "Requests sent to ranges that other nodes lead.", remote));
         metrics.push(Metric::gauge("txn_live", "Transactions others may be waiting for.", node.kv.live_transactions() as u64));
         let wire = &listener.counters;
         metrics.push(Metric::gauge("sql_connections", "SQL clients now.", wire.connections.load(Ordering::Relaxed) as u64));

@@ -379,6 +379,10 @@ pub trait Kv: Send + Sync + fmt::Debug {
     fn node(&self) -> NodeId;
     /// `now().latest` of this gateway's clock, for `now()` and `AS OF SYSTEM TIME`.
     fn now(&self) -> Timestamp;
+    /// A time at which any replica can normally be read: as far back as closed timestamps trail, and a little more.
+    fn follower_read_timestamp(&self) -> Timestamp;
+    /// The latest time at which everything on this node can be read without asking another: what it leads, and what is closed of the rest.
+    fn closed_nearby(&self) -> Timestamp;
 }
 
 /// A transaction at its gateway. Dropping it unfinished rolls it back.

@@ -7,13 +7,14 @@
 //! ```
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use meridian_clock::{Clock, Entropy, TaskGroup, Timestamp};
 use meridian_replication::api::{Directory, NodeId, RangeHost};
+use meridian_replication::store::CLOSED_LAG;
 use meridian_replication::transport::{Handler, Service, Transport};
 use meridian_storage::{Key, Span};
 use rand::Rng as _;
@@ -23,6 +24,9 @@ use crate::coordinator::{Gateway, Locks, OwnersLease, Registry, Txn};
 use crate::leaseholder::{Leaseholders, Protected};
 use crate::request::{Request, Response};
 use crate::router::{Parts, Router, unexpected};
+
+/// How long the news of a closed timestamp may take to a far replica.
+const FOLLOWER_READ_SLACK: Duration = Duration::from_secs(1);
 
 /// Limits and periods of the transactional layer.
 #[derive(Clone)]
@@ -101,6 +105,16 @@ impl Node {
         Arc::new(Node { gateway: Arc::new(Gateway { router, clock: on.clock, config, counter, owners, lease }) })
     }
 
+    /// Reads in the past that replicas on this node answered without their range's leaseholder.
+    pub fn follower_reads(&self) -> u64 {
+        self.gateway.router.follower_reads.load(Ordering::Relaxed)
+    }
+
+    /// Requests sent to ranges led by other nodes.
+    pub fn remote_requests(&self) -> u64 {
+        self.gateway.router.remote_requests.load(Ordering::Relaxed)
+    }
+
     /// The number of transactions of this gateway that others may be waiting for.
     pub fn live_transactions(&self) -> usize {
         self.gateway.router.registry.len()
@@ -144,6 +158,14 @@ impl Kv for Node {
 
     fn now(&self) -> Timestamp {
         self.gateway.clock.now().latest
+    }
+
+    fn follower_read_timestamp(&self) -> Timestamp {
+        self.gateway.clock.now().earliest.minus(CLOSED_LAG + FOLLOWER_READ_SLACK)
+    }
+
+    fn closed_nearby(&self) -> Timestamp {
+        self.gateway.router.closed_nearby()
     }
 }
 

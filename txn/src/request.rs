@@ -339,6 +339,8 @@ pub enum Envelope {
     Locks,
     /// Whose attempts are these? Answered with `Vec<SessionId>`.
     Sessions(Vec<AttemptId>),
+    /// A read in the past that the replica there may answer if it can; the answer is `Option<Response>`.
+    Nearby(Batch),
 }
 
 /// How strong a lock a landing write needs if its transaction holds none.

@@ -57,6 +57,7 @@ impl Session {
         if !plannable(&declare.query) {
             return Err(SqlError::new(SqlState::INVALID_CURSOR_DEFINITION, "a cursor needs a query"));
         }
+        self.enter_past(&declare.query, false).await?;
         let planned = self.plan(&declare.query, &[], false).await?;
         let Some(fields) = &planned.fields else {
             return Err(SqlError::new(SqlState::INVALID_CURSOR_DEFINITION, "a cursor needs a query that returns rows"));

@@ -25,6 +25,7 @@ impl Session {
         if !plannable(inner) {
             return Err(SqlError::unsupported("EXPLAIN of this kind of statement"));
         }
+        self.enter_past(inner, !options.analyze).await?;
         let planning = tokio::time::Instant::now();
         let planned = self.plan(inner, &[], false).await?;
         let planning = planning.elapsed();

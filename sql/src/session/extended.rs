@@ -115,6 +115,7 @@ impl Session {
     /// The statement's plan for the present catalog and settings.
     pub(super) async fn planned(&mut self, statement: &Statement) -> Result<Arc<Planned>> {
         let Some(parsed) = &statement.parsed else { return Err(SqlError::internal("the empty query has no plan")) };
+        self.enter_past(parsed, true).await?;
         let version = self.catalog().await?.version;
         let last = statement.planned.lock().clone();
         if let Some(planned) = &last
@@ -323,6 +324,9 @@ impl Session {
             return Ok(Executed::Complete);
         }
         self.check_usable()?;
+        if matches!(self.portals.get(name).map(|p| &p.state), Some(PortalState::Ready)) {
+            self.enter_past(parsed, false).await?;
+        }
         // The portal is taken out while it runs: a statement cannot reach its own portal.
         let Some(mut portal) = self.portals.remove(name) else { return Err(SqlError::internal("the portal vanished")) };
         // DDL since Bind: the plan speaks of objects that may be gone.
@@ -413,7 +417,7 @@ impl Session {
 
 /// Whether the statement runs from a plan.
 pub(super) fn plannable(parsed: &Parsed) -> bool {
-    matches!(parsed.statement, front::Statement::Query { as_of: None, .. } | front::Statement::Dml(_))
+    matches!(parsed.statement, front::Statement::Query { .. } | front::Statement::Dml(_))
 }
 
 fn with_formats(fields: &Arc<[Field]>, formats: &[i16]) -> Result<Arc<[Field]>> {

@@ -80,6 +80,12 @@ pub const SETTINGS: &[Setting] = &[
     s("default_transaction_deferrable", "off", Kind::Bool, "Sets the default deferrable status of new transactions."),
     s("default_transaction_isolation", "serializable", ISOLATION, "Sets the transaction isolation level of each new transaction."),
     r("default_transaction_read_only", "off", Kind::Bool, "Sets the default read-only status of new transactions."),
+    s(
+        "default_transaction_use_follower_reads",
+        "off",
+        Kind::Bool,
+        "Begins new transactions read-only and in the past, so that the nearest replica can answer.",
+    ),
     s("extra_float_digits", "1", Kind::Int(-15, 3), "Sets the number of digits displayed for floating-point values."),
     s("geqo", "off", Kind::Fixed, "Enables genetic query optimization."),
     s("idle_in_transaction_session_timeout", "0", Kind::Millis, "Sets the maximum allowed idle time inside a transaction."),

@@ -49,10 +49,11 @@ impl Session {
             return self.transaction_statement(control, sink).await;
         }
         self.check_usable()?;
+        self.enter_past(parsed, false).await?;
         let implicit = !self.txn.as_ref().is_some_and(|t| t.explicit);
         let commit = if alone && implicit { Commit::WithStatement } else { Commit::Later };
         match &parsed.statement {
-            front::Statement::Query { as_of: Some(expr), .. } => self.query_in_the_past(parsed, expr, sink).await,
+            front::Statement::Query { as_of: Some(_), .. } => self.plan_and_run(parsed, Commit::Later, sink).await,
             front::Statement::Query { .. } | front::Statement::Dml(_) => self.plan_and_run(parsed, commit, sink).await,
             front::Statement::Ddl(ddl) => self.ddl(ddl, alone, sink).await,
             front::Statement::Session(setting) => self.setting_statement(setting, sink).await,
@@ -99,8 +100,18 @@ impl Session {
         }
     }
 
-    /// `SELECT … AS OF SYSTEM TIME`: a read-only transaction of its own at that time.
-    async fn query_in_the_past(&mut self, parsed: &Parsed, expr: &sqlparser::ast::Expr, sink: &mut dyn ResultSink) -> Result<()> {
+    /// `SELECT … AS OF SYSTEM TIME`: a read-only transaction of its own at that time, or the block becomes one. `only_to_plan`: nothing is executed
+    /// yet, so a block is left as it is.
+    pub(super) async fn enter_past(&mut self, parsed: &Parsed, only_to_plan: bool) -> Result<()> {
+        let front::Statement::Query { as_of: Some(expr), .. } = &parsed.statement else {
+            if !only_to_plan && self.txn.as_ref().is_some_and(|t| t.only_planned) {
+                self.replace_transaction(&super::transaction::BeginOptions::default()).await;
+            }
+            return Ok(());
+        };
+        if only_to_plan && self.txn.as_ref().is_some_and(|t| t.explicit || t.answered > 0 || t.in_the_past) {
+            return Ok(());
+        }
         if self.txn.as_ref().is_some_and(|t| t.answered > 0) {
             let message = "AS OF SYSTEM TIME must be set before any query of a transaction";
             return Err(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
@@ -108,7 +119,10 @@ impl Session {
         let at = self.system_time(expr).await?;
         let options = super::transaction::BeginOptions { as_of: Some(at), ..Default::default() };
         self.replace_transaction(&options).await;
-        self.plan_and_run(parsed, Commit::Later, sink).await
+        if let Some(txn) = &mut self.txn {
+            txn.only_planned = only_to_plan;
+        }
+        Ok(())
     }
 
     async fn transaction_statement(&mut self, control: &Transaction, sink: &mut dyn ResultSink) -> Result<()> {
@@ -190,6 +204,7 @@ impl Session {
         if !plannable(parsed) {
             return Err(SqlError::unsupported("EXECUTE of this kind of statement"));
         }
+        self.enter_past(parsed, false).await?;
         let planned = self.planned(&statement).await?;
         if planned.parameters.len() != args.len() {
             let message = format!("wrong number of parameters for prepared statement \"{name}\"");

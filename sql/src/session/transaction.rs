@@ -47,6 +47,8 @@ pub struct OpenTransaction {
     pub answered: u64,
     /// Reads in the past.
     pub in_the_past: bool,
+    /// Begun in the past only to plan a query (Parse, Bind); a statement that is executed meanwhile and does not ask for the past begins anew.
+    pub only_planned: bool,
     savepoints: Vec<NamedSavepoint>,
 }
 
@@ -134,13 +136,16 @@ impl Session {
         let level = options.level.unwrap_or_else(|| self.default_level());
         let isolation = isolation_named(level);
         let deferrable = options.deferrable.unwrap_or_else(|| self.env.settings.flag("default_transaction_deferrable"));
+        // Asked for by the session, refused by an explicit READ WRITE. Not silently: what writes then says that the transaction is read-only.
+        let nearby = options.read_only != Some(false) && self.env.settings.flag("default_transaction_use_follower_reads");
+        let as_of = options.as_of.or_else(|| nearby.then(|| self.db.kv.follower_read_timestamp()));
         let read_only = options.read_only.unwrap_or_else(|| self.env.settings.flag("default_transaction_read_only"));
-        let read_only = read_only || options.as_of.is_some();
+        let read_only = read_only || as_of.is_some();
         let kv = self.db.kv.begin(TxnOptions {
             isolation,
             // The catalog version may be written by DDL in a read-write transaction only; SQL refuses writes of its own accord.
             read_only,
-            as_of: options.as_of,
+            as_of,
             description: self.env.settings.get("application_name").unwrap_or_default(),
             session: SessionId(self.pid),
         });
@@ -162,7 +167,8 @@ impl Session {
             changes: None,
             deferred: DeferredChecks::default(),
             answered: 0,
-            in_the_past: options.as_of.is_some(),
+            in_the_past: as_of.is_some(),
+            only_planned: false,
             savepoints: vec![],
         }
     }

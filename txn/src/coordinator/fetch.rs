@@ -1,5 +1,7 @@
 //! Reads of a transaction: what the leaseholders answer, under what the transaction itself has written.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::Bytes;
 use futures::future::join_all;
 use meridian_clock::Timestamp;
@@ -57,6 +59,7 @@ impl Txn {
                 }
             }
             let (header, past) = (self.header(), self.options.as_of.is_some());
+            let nearby = AtomicU64::new(0);
             let router = self.gateway.router.clone();
             let requests: Vec<(Route, Request)> = groups
                 .iter()
@@ -69,15 +72,16 @@ impl Txn {
                     if requests.len() == 1
                         && let Some((route, request)) = requests.pop()
                     {
-                        return Ok(vec![send_read(&router, past, &route, &header, request).await]);
+                        return Ok(vec![send_read(&router, past, &route, &header, request, &nearby).await]);
                     }
                     Ok(join_all(requests.into_iter().map(|(route, request)| {
-                        let router = &router;
-                        async move { send_read(router, past, &route, &header, request).await }
+                        let (router, nearby) = (&router, &nearby);
+                        async move { send_read(router, past, &route, &header, request, nearby).await }
                     }))
                     .await)
                 })
                 .await?;
+            self.count_nearby(&nearby);
             let mut again: Vec<bool> = vec![false; wanted.len()];
             for ((_, at), answer) in groups.iter().zip(answers) {
                 match answer {
@@ -280,8 +284,10 @@ impl Txn {
                     self.may_hold_locks(&route);
                 }
                 let (header, past) = (self.header(), self.options.as_of.is_some());
-                let sent = Request::Scan(request.clone());
-                match self.guarded(async { Ok(send_read(&router, past, &route, &header, sent).await) }).await? {
+                let (sent, nearby) = (Request::Scan(request.clone()), AtomicU64::new(0));
+                let answer = self.guarded(async { Ok(send_read(&router, past, &route, &header, sent, &nearby).await) }).await?;
+                self.count_nearby(&nearby);
+                match answer {
                     Ok(Response::Page(reply)) => return Ok((request, reply)),
                     Ok(other) => return Err(unexpected(&other)),
                     Err(SendError::Kv(e)) => return Err(e),
@@ -389,13 +395,23 @@ impl Txn {
     }
 }
 
-/// Sends a read; one in the past is answered from the replica on this node if that can.
-async fn send_read(router: &Router, past: bool, route: &Route, header: &Header, request: Request) -> Result<Response, SendError> {
-    if past
-        && !route.is_local()
-        && let Some(answer) = router.read_nearby(header, &request)
-    {
-        return answer.map_err(SendError::Kv);
+/// Sends a read; one in the past is answered from the replica on this node if that can, or from one in this region. `nearby` counts the former.
+async fn send_read(
+    router: &Router,
+    past: bool,
+    route: &Route,
+    header: &Header,
+    request: Request,
+    nearby: &AtomicU64,
+) -> Result<Response, SendError> {
+    if past && !route.is_local() {
+        if let Some(answer) = router.read_nearby(header, &request) {
+            nearby.fetch_add(1, Ordering::Relaxed);
+            return answer.map_err(SendError::Kv);
+        }
+        if let Some(response) = router.read_in_region(route, header, &request).await {
+            return Ok(response);
+        }
     }
     router.send(route, header, request).await
 }

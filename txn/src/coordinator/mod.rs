@@ -20,7 +20,7 @@ mod session_locks;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -188,6 +188,13 @@ impl Txn {
             self.touched.push(route.range);
             self.stats.ranges = self.touched.len() as u64;
         }
+    }
+
+    /// Some of what was counted as going elsewhere was answered by a replica here.
+    fn count_nearby(&mut self, nearby: &AtomicU64) {
+        let nearby = nearby.load(Ordering::Relaxed);
+        self.stats.remote_batches -= nearby;
+        self.stats.local_batches += nearby;
     }
 
     /// Runs something that may wait for other transactions, until it is through or this one must give up.

@@ -231,7 +231,8 @@ impl Leaseholders {
                         Err(e) => return Some(Err(crate::request::storage_error(e))),
                     }
                 }
-                Some(Ok(Response::Points(replies)))
+                // A replica that is being removed loses its data, and says so before it does.
+                (replica.closed_timestamp() >= at).then_some(Ok(Response::Points(replies)))
             }
             Request::Scan(scan) if scan.lock.is_none() && span.covers(&scan.span) => {
                 if self.first_intent(reader, &scan.span, scan.direction, header.attempt, at).ok()?.is_some() {
@@ -239,7 +240,7 @@ impl Leaseholders {
                 }
                 let stretch =
                     self.program(scan.program.as_ref()).and_then(|p| run(reader, scan, at, VISITS_MAX, p, &mut |_, _| Verdict::Take));
-                Some(stretch.map(|s| Response::Page(scan_reply(s, at, Vec::new(), Timestamp::ZERO))))
+                (replica.closed_timestamp() >= at).then(|| stretch.map(|s| Response::Page(scan_reply(s, at, Vec::new(), Timestamp::ZERO))))
             }
             _ => None,
         }

@@ -16,6 +16,7 @@ mod meta;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -50,6 +51,8 @@ const NEWS_CHECK: Duration = Duration::from_millis(4);
 const ELECTION_PATIENCE: Duration = Duration::from_millis(600);
 /// How long a node that could not be reached is not taken for a leader on the word of a replica that may not have noticed yet.
 const UNREACHED: Duration = Duration::from_millis(300);
+/// With thousands of replicas, looking at all of them for each read would cost more than the reads.
+const NEARBY_FRESH: Duration = Duration::from_millis(100);
 /// How long a question to another coordinator may take.
 const ALIVE_TIMEOUT: Duration = Duration::from_millis(700);
 
@@ -142,6 +145,12 @@ pub struct Router {
     transport: Arc<dyn Transport>,
     directory: Arc<dyn Directory>,
     cache: Mutex<RangeCache>,
+    /// Reads in the past that replicas on this node answered.
+    pub(crate) follower_reads: AtomicU64,
+    /// Requests sent to ranges led by other nodes.
+    pub(crate) remote_requests: AtomicU64,
+    /// What [`Router::closed_nearby`] found, and when.
+    nearby: Mutex<Option<(Instant, Timestamp)>>,
     /// Nodes that could not be reached, and when.
     unreached: Mutex<BTreeMap<NodeId, Instant>>,
     rng: Mutex<Rng>,
@@ -176,6 +185,9 @@ impl Router {
             transport: parts.transport,
             directory: parts.directory,
             cache: Mutex::new(RangeCache::default()),
+            follower_reads: AtomicU64::new(0),
+            remote_requests: AtomicU64::new(0),
+            nearby: Mutex::default(),
             unreached: Mutex::default(),
             rng: Mutex::new(entropy.fork("router").rng()),
         })
@@ -275,7 +287,43 @@ impl Router {
             _ => return None,
         };
         let replica = self.host.replica_for_key(key)?;
-        self.leaseholders.read_closed(&*replica, header, request)
+        let answer = self.leaseholders.read_closed(&*replica, header, request)?;
+        self.follower_reads.fetch_add(1, Ordering::Relaxed);
+        Some(answer)
+    }
+
+    /// A read in the past from a replica in this node's own region, if the leaseholder is in another and this node has none itself.
+    pub(crate) async fn read_in_region(&self, route: &Route, header: &Header, request: &Request) -> Option<Response> {
+        let Target::Remote(leader) = &route.target else { return None };
+        let descriptor = self.cache.lock().get(&route.span.start)?.descriptor.clone();
+        if descriptor.replica_on(self.node).is_some() {
+            return None;
+        }
+        let nodes = self.directory.nodes();
+        let region = |node: NodeId| nodes.iter().find(|n| n.id == node).and_then(|n| n.locality.tier("region"));
+        let ours = region(self.node)?;
+        if region(*leader) == Some(ours) {
+            return None;
+        }
+        let live = |node: NodeId| nodes.iter().any(|n| n.id == node && n.live);
+        let near = descriptor.replicas.iter().map(|r| r.node).find(|n| region(*n) == Some(ours) && live(*n))?;
+        let batch = Batch { range: route.range, header: *header, request: request.clone() };
+        let body = postcard::to_stdvec(&Envelope::Nearby(batch)).ok()?;
+        let answer = self.transport.call(near, TrafficClass::Kv, Service::Kv, body.into(), CALL_TIMEOUT).await.ok()?;
+        postcard::from_bytes::<Option<Response>>(&answer).ok()?
+    }
+
+    /// The latest time at which all replicas on this node can be read here: led from here, or closed. Looked up anew after [`NEARBY_FRESH`].
+    pub(crate) fn closed_nearby(&self) -> Timestamp {
+        let mut nearby = self.nearby.lock();
+        if let Some((_, closed)) = nearby.filter(|(at, _)| at.elapsed() < NEARBY_FRESH) {
+            return closed;
+        }
+        let followed = self.host.replicas().into_iter().filter(|replica| replica.lease().is_err());
+        let closed = followed.map(|replica| replica.closed_timestamp()).min().unwrap_or(Timestamp::MAX);
+        let closed = closed.min(self.clock.now().earliest);
+        *nearby = Some((Instant::now(), closed));
+        closed
     }
 
     /// Sends one request along a route.
@@ -283,6 +331,7 @@ impl Router {
         let answer = match &route.target {
             Target::Local(state) => self.leaseholders.execute(state, header, &request).await,
             Target::Remote(node) => {
+                self.remote_requests.fetch_add(1, Ordering::Relaxed);
                 let timeout = if request.may_wait_for_locks() { LOCK_CALL_TIMEOUT } else { CALL_TIMEOUT };
                 let envelope = Envelope::Batch(Batch { range: route.range, header: *header, request });
                 let body =
@@ -526,6 +575,9 @@ impl Router {
         let envelope: Envelope = postcard::from_bytes(body).map_err(|e| format!("malformed KV request: {e}"))?;
         let answer = match envelope {
             Envelope::Batch(batch) => postcard::to_stdvec(&self.serve_batch(batch).await),
+            Envelope::Nearby(batch) => {
+                postcard::to_stdvec(&self.read_nearby(&batch.header, &batch.request).and_then(Result::ok))
+            }
             Envelope::Alive(attempts) => postcard::to_stdvec(&attempts.iter().map(|a| self.registry.is_alive(*a)).collect::<Vec<_>>()),
             Envelope::Locks => postcard::to_stdvec(&self.leaseholders.inventory()),
             Envelope::Sessions(attempts) => postcard::to_stdvec(&attempts.iter().map(|a| self.registry.session_of(*a)).collect::<Vec<_>>()),
