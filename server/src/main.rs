@@ -70,6 +70,9 @@ enum Command {
         #[arg(short, long)]
         execute: Vec<String>,
     },
+    /// Runs a standard workload against any PostgreSQL server.
+    #[command(subcommand)]
+    Workload(meridian_workload::command::WorkloadCommand),
     /// Makes TLS material.
     #[command(subcommand)]
     Cert(CertCommand),
@@ -245,6 +248,7 @@ async fn run(command: Command) -> Result<bool> {
         }
         Command::Cluster(command) => cluster::run(command).await.map(|()| true),
         Command::Sql { url, execute } => meridian::shell::run(&url, &execute).await,
+        Command::Workload(command) => meridian_workload::command::run(command).await,
         Command::Cert(CertCommand::CreateCa { certs_dir }) => {
             meridian::tls::create_ca(&certs_dir).map(|()| true).context("making an authority")
         }
