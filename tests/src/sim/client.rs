@@ -7,12 +7,12 @@ use meridian_clock::{Entropy, Rng};
 use meridian_txn::api::{Kv, KvError};
 use parking_lot::Mutex;
 use rand::Rng as _;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::cluster::Cluster;
 use super::plan::Fault;
 use super::session::{Session, look_back};
+use super::signal::Watcher;
 use super::workload::{Kind, Script, Stop, span};
 
 /// Attempts before a client turns to something else.
@@ -43,12 +43,12 @@ impl Client {
     }
 
     /// Works until `stop`.
-    pub async fn run(self: Arc<Self>, number: usize, mut stop: watch::Receiver<bool>) {
+    pub async fn run(self: Arc<Self>, number: usize, mut stop: Watcher<bool>) {
         let plan = &self.cluster.plan;
         let mut rng = Entropy::seeded(plan.seed).fork(&format!("client {} {number}", self.gateway)).rng();
         let mut up = self.cluster.up(self.gateway);
-        while !*stop.borrow() {
-            let kv = up.borrow_and_update().clone();
+        while !stop.get() {
+            let kv = up.take();
             let Some(kv) = kv else {
                 *self.doing.lock() = "waits for its gateway to start".into();
                 tokio::select! { biased; _ = stop.changed() => {}, _ = up.changed() => {} }

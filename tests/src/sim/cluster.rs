@@ -12,7 +12,6 @@ use meridian_storage::memory::MemoryEngine;
 use meridian_txn::api::Kv;
 use parking_lot::Mutex;
 use rand::Rng as _;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::history::History;
@@ -22,6 +21,7 @@ use super::notes::Notes;
 use super::observer::LeaseObserver;
 use super::plan::{Fault, Plan};
 use super::session::TrueTime;
+use super::signal::{Signal, Watcher};
 
 /// Where simulated time begins: 2025-01-01T00:00:00Z.
 const START_UNIX_NANOS: u64 = 1_735_689_600_000_000_000;
@@ -58,7 +58,7 @@ struct Slot {
     /// The disk while no process runs on it.
     disk: Mutex<Option<Arc<MemoryEngine>>>,
     incarnation: AtomicU64,
-    up: watch::Sender<Option<Arc<dyn Kv>>>,
+    up: Signal<Option<Arc<dyn Kv>>>,
 }
 
 impl Cluster {
@@ -89,7 +89,7 @@ impl Cluster {
             process: Mutex::new(None),
             disk: Mutex::new(Some(Arc::default())),
             incarnation: AtomicU64::new(0),
-            up: watch::Sender::new(None),
+            up: Signal::new(None),
         };
         let (machines, slots) = ((0..plan.nodes).map(machine).collect(), (0..plan.nodes).map(slot).collect());
         let (history, observer): (Arc<History>, _) = Default::default();
@@ -114,7 +114,7 @@ impl Cluster {
             Ok(process) => {
                 let kv: Arc<dyn Kv> = process.kv.clone();
                 *self.slots[index].process.lock() = Some(Arc::new(process));
-                self.slots[index].up.send_replace(Some(kv));
+                self.slots[index].up.replace(Some(kv));
             }
             Err(error) => self.wrong(format!("node {index} does not start: {error:#}")),
         }
@@ -127,7 +127,7 @@ impl Cluster {
         process.kill();
         let disk = if rng.random_bool(0.3) { process.engine.crash_losing_all() } else { process.engine.crash(rng) };
         *self.slots[index].disk.lock() = Some(Arc::new(disk));
-        self.slots[index].up.send_replace(None);
+        self.slots[index].up.replace(None);
         true
     }
 
@@ -140,7 +140,7 @@ impl Cluster {
                 process.engine.crash_losing_all();
             }
             slot.disk.lock().take();
-            slot.up.send_replace(None);
+            slot.up.replace(None);
         }
     }
 
@@ -155,8 +155,8 @@ impl Cluster {
     }
 
     /// Hears of starts and crashes of a machine's process.
-    pub fn up(&self, index: usize) -> watch::Receiver<Option<Arc<dyn Kv>>> {
-        self.slots[index].up.subscribe()
+    pub fn up(&self, index: usize) -> Watcher<Option<Arc<dyn Kv>>> {
+        self.slots[index].up.watch()
     }
 
     /// The node on a machine, once it has an identity.

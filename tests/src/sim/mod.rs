@@ -24,6 +24,7 @@ mod report;
 pub mod seeds;
 mod session;
 mod shrink;
+mod signal;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -34,7 +35,6 @@ use meridian_clock::Timestamp;
 use meridian_replication::api::{RangeDescriptor, RangeHost as _, RangeId};
 use meridian_storage::mvcc;
 use meridian_txn::api::{Kv, KvError};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use checker::Versions;
@@ -46,6 +46,7 @@ pub use plan::{Fault, Overrides, Plan};
 pub use report::{Report, panics, simulated_millis, watch_panics};
 use session::Session;
 pub use shrink::shrink;
+use signal::Signal;
 use workload::{check_final, key, set_up};
 
 /// The cluster must come up within this.
@@ -102,13 +103,13 @@ async fn observe(cluster: Arc<Cluster>) {
 
 async fn run_phases(cluster: &Arc<Cluster>) -> Result<(), String> {
     come_up(cluster).await?;
-    let (stop, stopping) = watch::channel(false);
+    let stop = Signal::new(false);
     let mut clients = Vec::new();
     let mut tasks = Vec::new();
     for gateway in 0..cluster.plan.nodes {
         for number in 0..cluster.plan.clients {
             let client = Client::new(cluster, gateway);
-            tasks.push(tokio::spawn(client.clone().run(number, stopping.clone())));
+            tasks.push(tokio::spawn(client.clone().run(number, stop.watch())));
             clients.push(client);
         }
     }
@@ -121,7 +122,7 @@ async fn run_phases(cluster: &Arc<Cluster>) -> Result<(), String> {
         if stuck.is_empty() { Ok(()) } else { Err(stuck.join("; ")) }
     })
     .await;
-    stop.send_replace(true);
+    stop.replace(true);
     result?;
     let stopped = timeout(RECOVERY_LIMIT, futures::future::join_all(tasks)).await;
     if stopped.is_err() {

@@ -86,6 +86,11 @@ impl Notes {
         self.lies.lock().iter().any(|lie| lie.gateway == gateway && lie.to == Timestamp::MAX)
     }
 
+    /// Whether the clock of a gateway has lied at any time since `since`.
+    pub fn has_lied(&self, gateway: usize, since: Timestamp) -> bool {
+        self.lies.lock().iter().any(|lie| lie.gateway == gateway && lie.to >= since)
+    }
+
     /// How many reads in the past there were.
     pub fn pasts(&self) -> usize {
         self.pasts.lock().len()

@@ -35,9 +35,15 @@ pub struct Session {
     /// How long it thinks once, before its second operation.
     pub long: Option<Duration>,
     operations: usize,
+    begun: Timestamp,
 }
 
 impl Session {
+    /// Whether its gateway's clock has lied meanwhile.
+    pub fn lied_to(&self) -> bool {
+        self.notes.has_lied(self.gateway, self.begun)
+    }
+
     /// Begins a transaction at `gateway`.
     pub fn begin(
         notes: &Arc<Notes>,
@@ -47,10 +53,11 @@ impl Session {
         read_only: bool,
         doing: Arc<parking_lot::Mutex<String>>,
     ) -> Self {
-        let id = notes.history.begin(kind, gateway, (notes.truth)());
+        let begun = (notes.truth)();
+        let id = notes.history.begin(kind, gateway, begun);
         let mut txn = kv.begin(TxnOptions { read_only, ..Default::default() });
         txn.begin_statement();
-        Session { notes: notes.clone(), gateway, kind, txn, id, doing, pace: Duration::ZERO, long: None, operations: 0 }
+        Session { notes: notes.clone(), gateway, kind, txn, id, doing, pace: Duration::ZERO, long: None, operations: 0, begun }
     }
 
     /// Its name.
