@@ -20,7 +20,8 @@ struct Series {
 
 /// The page of these runs; each comes with the name of its file.
 pub fn page(runs: &[(String, Outcome)]) -> String {
-    let mut out = format!("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>TPC-C</title><style>{STYLE}</style><h1>TPC-C</h1>");
+    let mut out =
+        format!("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>TPC-C</title><style>{STYLE}</style><h1>TPC-C</h1>");
     out += "<table><tr><th>run<th>server<th>warehouses<th>terminals<th>pace<th>tpmC<th>p50 ms<th>p99 ms<th>retries<th>errors</tr>";
     for (name, run) in runs {
         let kinds = &run.summary.kinds;
@@ -116,16 +117,32 @@ fn plot(series: &[Series], across: &str, up: &str, log: bool) -> String {
     for tick in ticks {
         let at = y(tick);
         let text = if log && tick < 1.0 { format!("{tick}") } else { format!("{tick:.0}") };
-        let _ = write!(out, "<path d=\"M{left} {at:.1}H{}\" stroke=\"#e5e7eb\"/><text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{text}</text>", WIDTH - 15.0, left - 6.0, at + 4.0);
+        let _ = write!(
+            out,
+            "<path d=\"M{left} {at:.1}H{}\" stroke=\"#e5e7eb\"/><text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{text}</text>",
+            WIDTH - 15.0,
+            left - 6.0,
+            at + 4.0
+        );
     }
     for n in 0..=5 {
         let v = x_max * f64::from(n) / 5.0;
         let _ = write!(out, "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{v:.0}</text>", x(v), HEIGHT - bottom + 16.0);
     }
-    let _ = write!(out, "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{across}</text><text x=\"6\" y=\"12\">{up}</text>", WIDTH - 15.0, HEIGHT - 2.0);
+    let _ = write!(
+        out,
+        "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{across}</text><text x=\"6\" y=\"12\">{up}</text>",
+        WIDTH - 15.0,
+        HEIGHT - 2.0
+    );
     for (n, line) in series.iter().enumerate() {
         let points: Vec<String> = line.points.iter().map(|(a, b)| format!("{:.1},{:.1}", x(*a), y(*b))).collect();
-        let _ = write!(out, "<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"2\"/>", points.join(" "), COLOURS[n % COLOURS.len()]);
+        let _ = write!(
+            out,
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"2\"/>",
+            points.join(" "),
+            COLOURS[n % COLOURS.len()]
+        );
     }
     out += "</svg><p>";
     for (n, line) in series.iter().enumerate() {

@@ -1,5 +1,6 @@
 //! Delivery (2.7): the oldest order of each district, all in one transaction.
 
+use futures::future::try_join3;
 use rand::Rng;
 use tokio_postgres::Error;
 
@@ -9,8 +10,7 @@ use crate::frame::connect::Session;
 const OLDEST: &str = "select no_o_id from new_order where no_w_id = $1 and no_d_id = $2 order by no_o_id limit 1 for update";
 const TAKE: &str = "delete from new_order where no_w_id = $1 and no_d_id = $2 and no_o_id = $3";
 const ORDER: &str = "update orders set o_carrier_id = $4 where o_w_id = $1 and o_d_id = $2 and o_id = $3 returning o_c_id";
-const LINES: &str =
-    "update order_line set ol_delivery_d = localtimestamp where ol_w_id = $1 and ol_d_id = $2 and ol_o_id = $3 returning (ol_amount * 100)::int8";
+const LINES: &str = "update order_line set ol_delivery_d = localtimestamp where ol_w_id = $1 and ol_d_id = $2 and ol_o_id = $3 returning (ol_amount * 100)::int8";
 const CUSTOMER: &str = "update customer set c_balance = c_balance + $4::int8 * 0.01, c_delivery_cnt = c_delivery_cnt + 1 \
      where c_w_id = $1 and c_d_id = $2 and c_id = $3";
 
@@ -43,11 +43,12 @@ impl Delivery {
                 skipped += 1;
                 continue;
             };
-            let (_, taken, lines) = tokio::try_join!(
+            let (_, taken, lines) = try_join3(
                 session.run(TAKE, &[&w, &d, &order]),
                 session.row(ORDER, &[&w, &d, &order, &self.carrier]),
                 session.rows(LINES, &[&w, &d, &order]),
-            )?;
+            )
+            .await?;
             let total: i64 = lines.iter().map(|row| row.get::<_, i64>(0)).sum();
             session.run(CUSTOMER, &[&w, &d, &taken.get::<_, i32>(0), &total]).await?;
         }

@@ -1,6 +1,6 @@
 //! New-Order (2.4): the transaction that counts.
 
-use futures::future::try_join_all;
+use futures::future::{try_join, try_join_all, try_join3};
 use rand::Rng;
 use tokio_postgres::Error;
 
@@ -13,8 +13,7 @@ const CUSTOMER: &str = "select (w_tax * 10000)::int8, (c_discount * 10000)::int8
 const DISTRICT: &str =
     "update district set d_next_o_id = d_next_o_id + 1 where d_w_id = $1 and d_id = $2 returning d_next_o_id - 1, (d_tax * 10000)::int8";
 const ITEMS_READ: &str = "select i_id, (i_price * 100)::int8, i_name, i_data from item where i_id = any($1::int4[])";
-const ORDER: &str =
-    "insert into orders (o_w_id, o_d_id, o_id, o_c_id, o_entry_d, o_carrier_id, o_ol_cnt, o_all_local) values ($1, $2, $3, $4, localtimestamp, null, $5, $6)";
+const ORDER: &str = "insert into orders (o_w_id, o_d_id, o_id, o_c_id, o_entry_d, o_carrier_id, o_ol_cnt, o_all_local) values ($1, $2, $3, $4, localtimestamp, null, $5, $6)";
 const NEW_ORDER: &str = "insert into new_order (no_w_id, no_d_id, no_o_id) values ($1, $2, $3)";
 const LINE: &str = "insert into order_line (ol_w_id, ol_d_id, ol_o_id, ol_number, ol_i_id, ol_supply_w_id, ol_delivery_d, ol_quantity, ol_amount, ol_dist_info) \
      values ($1, $2, $3, $4, $5, $6, null, $7, $8::int8 * 0.01, $9)";
@@ -79,18 +78,18 @@ impl NewOrder {
         let ids: Vec<i32> = self.lines.iter().map(|l| l.item).collect();
         session.client.batch_execute("begin").await?;
         // What needs no answer of another goes together. The district last: its row is the busiest, and held to the end.
-        let (customer, items, district) = tokio::try_join!(
+        let (customer, items, district) = try_join3(
             session.row(CUSTOMER, &[&w, &d, &self.customer]),
             session.rows(ITEMS_READ, &[&ids]),
             session.row(DISTRICT, &[&w, &d]),
-        )?;
+        )
+        .await?;
         let (w_tax, discount): (i64, i64) = (customer.get(0), customer.get(1));
         let (order, d_tax): (i32, i64) = (district.get(0), district.get(1));
         let price = |id: i32| items.iter().find(|row| row.get::<_, i32>(0) == id).map(|row| row.get::<_, i64>(1));
-        let (_, _) = tokio::try_join!(
-            session.run(ORDER, &[&w, &d, &order, &self.customer, &count, &all_local]),
-            session.run(NEW_ORDER, &[&w, &d, &order]),
-        )?;
+        let (_, _) =
+            try_join(session.run(ORDER, &[&w, &d, &order, &self.customer, &count, &all_local]), session.run(NEW_ORDER, &[&w, &d, &order]))
+                .await?;
         if ids.iter().any(|id| price(*id).is_none()) {
             session.client.batch_execute("rollback").await?;
             return Ok(true);

@@ -1,5 +1,6 @@
 //! Payment (2.5).
 
+use futures::future::try_join;
 use rand::Rng;
 use tokio_postgres::Error;
 
@@ -8,7 +9,8 @@ use super::new_order::other;
 use super::random::{customer, last_name};
 use crate::frame::connect::Session;
 
-const WAREHOUSE: &str = "update warehouse set w_ytd = w_ytd + $2::int8 * 0.01 where w_id = $1 returning w_name, w_street_1, w_street_2, w_city, w_state, w_zip";
+const WAREHOUSE: &str =
+    "update warehouse set w_ytd = w_ytd + $2::int8 * 0.01 where w_id = $1 returning w_name, w_street_1, w_street_2, w_city, w_state, w_zip";
 const DISTRICT: &str = "update district set d_ytd = d_ytd + $3::int8 * 0.01 where d_w_id = $1 and d_id = $2 \
      returning d_name, d_street_1, d_street_2, d_city, d_state, d_zip";
 /// Customers of a name by first name, for the one in the middle (2.5.2.2). Order-Status asks the same.
@@ -72,7 +74,14 @@ impl Payment {
         let remote = warehouses > 1 && rng.random_range(0..100) < 15;
         let (customer_warehouse, customer_district) =
             if remote { (other(rng, warehouse, warehouses), rng.random_range(1..=DISTRICTS)) } else { (warehouse, district) };
-        Payment { warehouse, district, customer_warehouse, customer_district, who: Who::generate(rng), cents: rng.random_range(100..=500_000) }
+        Payment {
+            warehouse,
+            district,
+            customer_warehouse,
+            customer_district,
+            who: Who::generate(rng),
+            cents: rng.random_range(100..=500_000),
+        }
     }
 
     /// Runs it.
@@ -81,13 +90,14 @@ impl Payment {
         session.client.batch_execute("begin").await?;
         let id = self.who.find(session, cw, cd).await?;
         let (warehouse, district) =
-            tokio::try_join!(session.row(WAREHOUSE, &[&w, &self.cents]), session.row(DISTRICT, &[&w, &d, &self.cents]))?;
+            try_join(session.row(WAREHOUSE, &[&w, &self.cents]), session.row(DISTRICT, &[&w, &d, &self.cents])).await?;
         if let Some(id) = id {
             let data = format!("{}    {}", warehouse.get::<_, &str>(0), district.get::<_, &str>(0));
-            tokio::try_join!(
+            try_join(
                 session.row(CUSTOMER, &[&cw, &cd, &id, &self.cents, &d, &w]),
                 session.run(HISTORY, &[&id, &cd, &cw, &d, &w, &self.cents, &data]),
-            )?;
+            )
+            .await?;
             session.client.batch_execute("commit").await
         } else {
             // The population has every name that is asked for, but a part of it might be missing: then nothing must change.

@@ -116,7 +116,16 @@ impl Outcome {
         for kind in &self.summary.kinds {
             out += &format!(
                 "{:<14}{:>9}{:>9.1}{:>9.2}{:>9.2}{:>9.2}{:>9.2}{:>9.1}{:>9}{:>8}\n",
-                kind.name, kind.count, kind.rate, kind.mean_ms, kind.p50_ms, kind.p90_ms, kind.p99_ms, kind.max_ms, kind.restarts(), kind.failures()
+                kind.name,
+                kind.count,
+                kind.rate,
+                kind.mean_ms,
+                kind.p50_ms,
+                kind.p90_ms,
+                kind.p99_ms,
+                kind.max_ms,
+                kind.restarts(),
+                kind.failures()
             );
             for (what, counts) in [("retry", &kind.retries), ("error", &kind.errors)] {
                 for (code, count) in counts {

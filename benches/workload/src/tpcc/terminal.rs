@@ -88,13 +88,8 @@ impl Terminal {
 
     async fn connect(&self) -> Result<Session> {
         let mut session = Session::connect(&self.url).await?;
-        let all = [
-            new_order::statements(),
-            payment::statements(),
-            order_status::statements(),
-            delivery::statements(),
-            stock_level::statements(),
-        ];
+        let all =
+            [new_order::statements(), payment::statements(), order_status::statements(), delivery::statements(), stock_level::statements()];
         session.prepare(&all.concat()).await.context("preparing the statements of TPC-C")?;
         Ok(session)
     }
