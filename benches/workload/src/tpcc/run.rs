@@ -54,8 +54,7 @@ pub struct Outcome {
     pub efficiency: Option<f64>,
     /// Whether every kind's 90th percentile was within the specification's limit.
     pub within_limits: bool,
-    /// The rest.
-    #[serde(flatten)]
+    /// By transaction and by second.
     pub summary: Summary,
 }
 
