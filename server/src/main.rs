@@ -10,6 +10,10 @@ use meridian::cluster::{self, ClusterCommand};
 use meridian::serve::{ClockChoice, ServeOptions};
 use meridian_replication::api::Locality;
 
+/// A statement is a few dozen small allocations that often end on another thread: what glibc's allocator is slow at (a tenth of a point read).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A globally distributed, strictly serializable SQL database that speaks PostgreSQL.
 #[derive(Parser)]
 #[command(name = "meridian", version)]
