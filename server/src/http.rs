@@ -78,6 +78,8 @@ pub struct Metric {
     pub help: &'static str,
     /// Whether it only grows.
     pub counter: bool,
+    /// What tells this sample from others of the family.
+    pub label: Option<(&'static str, &'static str)>,
     /// The value.
     pub value: u64,
 }
@@ -85,11 +87,15 @@ pub struct Metric {
 impl Metric {
     /// A figure that only grows.
     pub fn counter(name: &str, help: &'static str, value: u64) -> Self {
-        Metric { name: format!("meridian_{name}"), help, counter: true, value }
+        Metric { name: format!("meridian_{name}"), help, counter: true, label: None, value }
+    }
+    /// One sample of a family of counters.
+    pub fn labelled(name: &str, help: &'static str, label: (&'static str, &'static str), value: u64) -> Self {
+        Metric { label: Some(label), ..Metric::counter(name, help, value) }
     }
     /// A figure that goes up and down.
     pub fn gauge(name: &str, help: &'static str, value: u64) -> Self {
-        Metric { name: format!("meridian_{name}"), help, counter: false, value }
+        Metric { name: format!("meridian_{name}"), help, counter: false, label: None, value }
     }
 }
 
@@ -148,12 +154,16 @@ async fn metrics(State(node): State<Arc<dyn NodeStatus>>) -> (StatusCode, String
 fn encode(metrics: Vec<Metric>) -> prometheus::Result<String> {
     let registry = prometheus::Registry::new();
     for metric in metrics {
+        let mut opts = prometheus::Opts::new(metric.name, metric.help);
+        if let Some((name, value)) = metric.label {
+            opts = opts.const_label(name, value);
+        }
         if metric.counter {
-            let counter = prometheus::IntCounter::new(metric.name, metric.help)?;
+            let counter = prometheus::IntCounter::with_opts(opts)?;
             counter.inc_by(metric.value);
             registry.register(Box::new(counter))?;
         } else {
-            let gauge = prometheus::IntGauge::new(metric.name, metric.help)?;
+            let gauge = prometheus::IntGauge::with_opts(opts)?;
             gauge.set(i64::try_from(metric.value).unwrap_or(i64::MAX));
             registry.register(Box::new(gauge))?;
         }
@@ -167,7 +177,10 @@ mod tests {
 
     #[test]
     fn metrics_are_in_prometheus_text_form() {
-        let text = encode(vec![Metric::counter("sql_statements_total", "Statements.", 3), Metric::gauge("ranges", "Ranges.", 2)]).unwrap();
+        let by_cause = |cause, value| Metric::labelled("sql_retries_by_cause_total", "Retries.", ("cause", cause), value);
+        let counter = Metric::counter("sql_statements_total", "Statements.", 3);
+        let text = encode(vec![counter, Metric::gauge("ranges", "Ranges.", 2), by_cause("pushed", 1), by_cause("deadlock", 0)]).unwrap();
+        assert!(text.contains("meridian_sql_retries_by_cause_total{cause=\"pushed\"} 1\n"), "{text}");
         assert!(text.contains("# TYPE meridian_sql_statements_total counter\nmeridian_sql_statements_total 3\n"), "{text}");
         assert!(text.contains("# TYPE meridian_ranges gauge\nmeridian_ranges 2\n"), "{text}");
     }

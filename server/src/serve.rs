@@ -413,6 +413,14 @@ impl NodeStatus for Status {
         ] {
             metrics.push(Metric::counter(name, help, counter.load(Ordering::Relaxed)));
         }
+        for (cause, count) in sql.retries_by_cause.all() {
+            let help = "Statements run again inside the server, by what called for it.";
+            metrics.push(Metric::labelled("sql_retries_by_cause_total", help, ("cause", cause), count));
+        }
+        for (cause, count) in sql.conflicts_by_cause.all() {
+            let help = "Serialization failures and deadlocks shown to clients, by cause.";
+            metrics.push(Metric::labelled("sql_conflicts_by_cause_total", help, ("cause", cause), count));
+        }
         metrics
     }
 }

@@ -101,7 +101,7 @@ impl SqlError {
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(SqlState::INTERNAL_ERROR, message)
     }
-    fn fields(&mut self) -> &mut ErrorFields {
+    pub(crate) fn fields(&mut self) -> &mut ErrorFields {
         self.more.get_or_insert_default()
     }
     /// Adds `DETAIL`.

@@ -3,6 +3,7 @@
 //! ```text
 //!   0x01 …            range addressing: end key of a range → its descriptor
 //!   0x02 …            cluster: node registry, liveness, settings, id allocation
+//!   0x03 …            locks of sessions (advisory locks)
 //!   0x10 …            tables: encoded (table id, index id, columns …)
 //! ```
 
@@ -29,6 +30,8 @@ pub const KEY_MAX: &[u8] = &[0xff, 0xff];
 pub const META_PREFIX: u8 = 0x01;
 /// Prefix of cluster-wide state: registry, liveness, id allocation.
 pub const CLUSTER_PREFIX: u8 = 0x02;
+/// Prefix of locks that sessions hold.
+pub const SESSION_PREFIX: u8 = 0x03;
 /// Prefix of table data and of the SQL catalog, which is itself tables.
 pub const TABLE_PREFIX: u8 = 0x10;
 

@@ -3,6 +3,7 @@
 pub mod bank;
 pub mod differential;
 pub mod history;
+pub mod isolation;
 pub mod process;
 pub mod sim;
 pub mod tls;

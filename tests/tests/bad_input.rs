@@ -285,6 +285,13 @@ fn statements() -> Result<()> {
         ("lpad without end", "SELECT length(lpad('x', 2000000000, 'y'))".into(), "54000"),
         ("numeric power without end", "SELECT 9.9 ^ 999999.0".into(), "22003"),
         ("factors of an array without end", "SELECT array_fill(1, ARRAY[100000, 100000])".into(), "54000"),
+        ("a series without end", "SELECT generate_series(1, 9000000000000000000) LIMIT 3".into(), ""),
+        ("a series without end in FROM", "SELECT * FROM generate_series(1, 9e18::int8) g LIMIT 3".into(), ""),
+        (
+            "series without end side by side",
+            "SELECT * FROM ROWS FROM (generate_series(1, 9e18::int8), generate_series(1, 2)) g LIMIT 9".into(),
+            "",
+        ),
         ("LIKE without end", format!("SELECT repeat('a', 5000) LIKE '{}b'", "%a".repeat(50)), ""),
         ("a zero-length identifier", "SELECT 1 AS \"\"".into(), "42601"),
         ("a Unicode escape of no character", "SELECT U&'\\D800'".into(), "42601"),

@@ -131,6 +131,90 @@ fn a_deadlock_ends_one_of_two() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// PostgreSQL's table of row locks, from weakest to strongest: who holds, who asks.
+#[test]
+fn row_lock_strengths() -> anyhow::Result<()> {
+    let node = Meridian::start()?;
+    let (mut a, mut b) = (Session::open(&node)?, Session::open(&node)?);
+    a.ok("CREATE TABLE t (k int PRIMARY KEY, v int); CREATE TABLE u (k int PRIMARY KEY); INSERT INTO t VALUES (1, 0), (2, 0); INSERT INTO u VALUES (1)")?;
+    let strengths = ["KEY SHARE", "SHARE", "NO KEY UPDATE", "UPDATE"];
+    let goes_together = [[true, true, true, false], [true, true, false, false], [true, false, false, false], [false, false, false, false]];
+    for (held, row) in strengths.iter().zip(goes_together) {
+        for (asked, together) in strengths.iter().zip(row) {
+            a.ok(&format!("BEGIN; SELECT 1 FROM t WHERE k = 1 FOR {held}"))?;
+            let sql = format!("SELECT k FROM t WHERE k = 1 FOR {asked}");
+            let context = format!("{asked} beside {held}");
+            assert_eq!(b.answer(&format!("{sql} NOWAIT"))?.error.map(|e| e.sqlstate), (!together).then(|| "55P03".into()), "{context}");
+            assert_eq!(b.ok(&format!("{sql} SKIP LOCKED"))?.len(), usize::from(together), "{context}");
+            a.ok("ROLLBACK")?;
+        }
+    }
+    // What statements hold: a foreign key's reference goes with an update that changes no key, and not with a delete.
+    a.ok("BEGIN; UPDATE t SET v = 1 WHERE k = 1")?;
+    assert_eq!(b.ok("SELECT k FROM t WHERE k = 1 FOR KEY SHARE NOWAIT")?, ["1"]);
+    assert_eq!(b.fails("SELECT k FROM t WHERE k = 1 FOR SHARE NOWAIT")?.0, "55P03");
+    a.ok("ROLLBACK; BEGIN; DELETE FROM t WHERE k = 1")?;
+    assert_eq!(b.fails("SELECT k FROM t WHERE k = 1 FOR KEY SHARE NOWAIT")?.0, "55P03");
+    // OF locks only what it names.
+    a.ok("ROLLBACK; BEGIN; SELECT 1 FROM t JOIN u USING (k) FOR UPDATE OF u")?;
+    assert_eq!(b.ok("SELECT k FROM t WHERE k = 1 FOR UPDATE NOWAIT")?, ["1"]);
+    assert_eq!(b.fails("SELECT k FROM u WHERE k = 1 FOR UPDATE NOWAIT")?.0, "55P03");
+    // An error ends the wait of others at once: nobody waits for the ROLLBACK of a block that cannot go on.
+    assert_eq!(a.fails("SELECT 1/0")?.0, "22012");
+    assert_eq!(b.ok("SELECT k FROM u WHERE k = 1 FOR UPDATE NOWAIT")?, ["1"]);
+    a.ok("ROLLBACK")?;
+    Ok(())
+}
+
+/// Rows in two ranges, a circle of three sessions: the one that began last gives up.
+#[test]
+fn the_youngest_of_a_deadlock_across_ranges_gives_up() -> anyhow::Result<()> {
+    let node = Meridian::start()?;
+    let mut watcher = Session::open(&node)?;
+    watcher.ok("CREATE TABLE t (k int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 0), (2, 0), (3, 0)")?;
+    watcher.ok("ALTER TABLE t SPLIT AT VALUES (2), (3)")?;
+    let mut sessions = vec![];
+    for k in 1..=3 {
+        let mut session = Session::open(&node)?;
+        session.ok("BEGIN ISOLATION LEVEL READ COMMITTED")?;
+        session.ok(&format!("UPDATE t SET v = v + 1 WHERE k = {k}"))?;
+        let pid = session.ok("SELECT pg_backend_pid()")?.remove(0);
+        sessions.push((k, pid, session));
+    }
+    // The one in the middle is youngest by now: it begins again.
+    sessions[1].2.ok("ROLLBACK; BEGIN ISOLATION LEVEL READ COMMITTED; UPDATE t SET v = v + 1 WHERE k = 2")?;
+    let mut threads = vec![];
+    for (k, pid, mut session) in sessions {
+        threads.push(thread::spawn(move || -> anyhow::Result<(i32, Option<String>)> {
+            let error = session.answer(&format!("UPDATE t SET v = v + 1 WHERE k = {}", k % 3 + 1))?.error;
+            session.ok(if error.is_some() { "ROLLBACK" } else { "COMMIT" })?;
+            Ok((k, error.map(|e| e.sqlstate)))
+        }));
+        if k < 3 {
+            // Each waits before the next is sent on: the last one closes the circle.
+            until_blocked(&mut watcher, &pid)?;
+        }
+    }
+    let mut outcomes = vec![];
+    for thread in threads {
+        outcomes.push(thread.join().map_err(|_| anyhow::anyhow!("a session panicked"))??);
+    }
+    assert_eq!(outcomes, [(1, None), (2, Some("40P01".to_owned())), (3, None)]);
+    assert_eq!(watcher.ok("SELECT v FROM t ORDER BY k")?, ["2", "1", "1"]);
+    Ok(())
+}
+
+/// Waits until `pg_locks` has the session wait, and `pg_blocking_pids` says for whom.
+fn until_blocked(watcher: &mut Session, pid: &str) -> anyhow::Result<()> {
+    for _ in 0..POLLS_MAX {
+        let sql = format!("SELECT pg_blocking_pids({pid}) FROM pg_locks WHERE pid = {pid} AND NOT granted AND locktype = 'tuple'");
+        if watcher.ok(&sql)?.iter().any(|pids| pids != "{}") {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("the session never waited")
+}
+
 #[test]
 fn an_index_is_built_beside_readers_and_writers() -> anyhow::Result<()> {
     let node = Meridian::start()?;

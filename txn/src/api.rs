@@ -39,6 +39,8 @@ pub struct TxnOptions {
     pub as_of: Option<Timestamp>,
     /// For messages to users: application name, user.
     pub description: String,
+    /// Whose transaction it is.
+    pub session: SessionId,
 }
 
 /// Which columns of a row a read depends on: validation by value compares only these (C3).
@@ -178,12 +180,81 @@ pub struct TxnStats {
     pub validations: u64,
 }
 
+/// Why a transaction has to begin again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, thiserror::Error)]
+pub enum RetryCause {
+    /// C4, or the snapshot rule of REPEATABLE READ.
+    #[error("a row that this transaction changes was changed by a concurrent transaction")]
+    WriteConflict,
+    /// C3.
+    #[error("what this transaction read was changed by a concurrent transaction")]
+    ReadChanged,
+    /// A plain read, and then the lock on another version.
+    #[error("a row changed between this transaction's read and its lock")]
+    ChangedBeforeLock,
+    /// More reads than are kept for validation.
+    #[error("the transaction read too much to be validated at a later time")]
+    TooManyReads,
+    /// A scan's digest covers what are two ranges now.
+    #[error("a range that this transaction scanned was split meanwhile")]
+    RangeSplit,
+    /// Readers were faster, again and again.
+    #[error("the commit was pushed too often by concurrent transactions")]
+    PushedTooOften,
+    /// C7.
+    #[error("this transaction was aborted by one that took its coordinator for dead")]
+    TakenForDead,
+    /// Its locks were released while it waited for another.
+    #[error("the transaction was ended while it waited for another")]
+    Ended,
+}
+
+impl RetryCause {
+    /// All of them.
+    pub const ALL: [RetryCause; 8] = [
+        RetryCause::WriteConflict,
+        RetryCause::ReadChanged,
+        RetryCause::ChangedBeforeLock,
+        RetryCause::TooManyReads,
+        RetryCause::RangeSplit,
+        RetryCause::PushedTooOften,
+        RetryCause::TakenForDead,
+        RetryCause::Ended,
+    ];
+
+    /// A word for metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            RetryCause::WriteConflict => "write_conflict",
+            RetryCause::ReadChanged => "read_changed",
+            RetryCause::ChangedBeforeLock => "changed_before_lock",
+            RetryCause::TooManyReads => "too_many_reads",
+            RetryCause::RangeSplit => "range_split",
+            RetryCause::PushedTooOften => "pushed_too_often",
+            RetryCause::TakenForDead => "taken_for_dead",
+            RetryCause::Ended => "ended",
+        }
+    }
+
+    /// The error for one key, of which nothing more is known.
+    pub fn at(self, key: Key) -> KvError {
+        KvError::Retry { cause: self, key, columns: Vec::new(), other: None }
+    }
+}
+
+/// What can be read off an attempt id: the node that runs the transaction, and when it began.
+pub fn who(attempt: AttemptId) -> (NodeId, Timestamp) {
+    (crate::attempt::coordinator(attempt), crate::attempt::started(attempt))
+}
+
 /// What a transaction can meet. Each variant is something that the caller acts on differently.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum KvError {
-    /// `40001`: begin again. SQL does so itself as long as nothing has been sent to the client.
-    #[error("{reason}")]
-    Retry { reason: String, key: Key, other: Option<AttemptId> },
+    /// `40001`: begin again. SQL does so itself as long as nothing has been sent to the client. `columns`: of `key`, those that were read, empty
+    /// if that was all of the row or is not known; `other`: who
+    /// was faster, if known.
+    #[error("{cause}")]
+    Retry { cause: RetryCause, key: Key, columns: Vec<u32>, other: Option<AttemptId> },
     /// `40P01`: chosen as the victim of a deadlock.
     #[error("deadlock detected")]
     Deadlock { key: Key, detail: String },
@@ -228,6 +299,55 @@ pub enum KvError {
     Internal(String),
 }
 
+/// Locks of sessions live below this prefix (see `coordinator::session_locks`), as storage's map of the key space has it.
+pub const SESSION_LOCK_PREFIX: u8 = meridian_storage::key::SESSION_PREFIX;
+
+/// A session of a node: transactions of one session, and the locks it holds beside them, count as one in the search for deadlocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SessionId(pub i32);
+
+impl SessionId {
+    /// Work of the node itself.
+    pub const NONE: SessionId = SessionId(0);
+}
+
+/// Locks by name that one session holds, across its transactions. Dropping it releases them; so does the death of its node.
+#[async_trait]
+pub trait SessionLocks: Send {
+    /// Takes a lock, or makes one that is held as strong as asked. `false`: not without waiting.
+    ///
+    /// # Errors
+    /// [`KvError::LockTimeout`], [`KvError::Deadlock`], or the range cannot be reached; nothing has changed then.
+    async fn acquire(&mut self, name: &[u8], strength: LockStrength, wait: LockWait) -> Result<bool, KvError>;
+    /// Gives a lock up, or all of it but `keep`.
+    async fn release(&mut self, name: &[u8], keep: Option<LockStrength>) -> Result<(), KvError>;
+    /// Whether locks were lost: this node could not be heard for so long that others may have taken them.
+    fn lost(&self) -> bool;
+}
+
+/// A lock that is held or waited for, as `pg_locks` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockInfo {
+    /// What is locked.
+    pub key: Key,
+    /// The name, if it is a lock of a session rather than of a row.
+    pub name: Option<Vec<u8>>,
+    /// By or for whom.
+    pub attempt: AttemptId,
+    /// The node that runs the attempt.
+    pub node: NodeId,
+    /// The session there, if it could be asked and is one.
+    pub session: SessionId,
+    /// How strongly.
+    pub strength: LockStrength,
+    /// Held rather than waited for.
+    pub granted: bool,
+    /// Whom a waiter waits for.
+    pub waits_for: Vec<AttemptId>,
+    /// Their sessions, as far as known.
+    pub blocked_by: Vec<SessionId>,
+}
+
 /// One row of `SHOW RANGES`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeInfo {
@@ -236,6 +356,9 @@ pub struct RangeInfo {
     /// The leaseholder, as far as this gateway knows.
     pub leaseholder: Option<NodeId>,
 }
+
+/// Locks that one node shows.
+pub const LOCKS_SHOWN_MAX: usize = 20_000;
 
 /// The key-value store as one gateway sees it.
 #[async_trait]
@@ -248,6 +371,10 @@ pub trait Kv: Send + Sync + fmt::Debug {
     async fn split_at(&self, key: Key) -> Result<(), KvError>;
     /// The ranges that overlap `span`.
     async fn ranges(&self, span: Span) -> Result<Vec<RangeInfo>, KvError>;
+    /// The locks that a session will hold: none yet.
+    fn session_locks(&self, session: SessionId) -> Box<dyn SessionLocks>;
+    /// Locks held and waited for, of rows and of sessions, on all nodes that answer at once; at most [`LOCKS_SHOWN_MAX`] a node.
+    async fn locks(&self) -> Vec<LockInfo>;
     /// This node.
     fn node(&self) -> NodeId;
     /// `now().latest` of this gateway's clock, for `now()` and `AS OF SYSTEM TIME`.
@@ -313,6 +440,9 @@ pub trait KvTxn: Send {
     async fn wait_reply(&mut self);
     /// Begins again after [`KvError::Retry`] or [`KvError::Deadlock`]: a new attempt, a new `L`, an empty buffer. From the second restart on, plain reads take locks (C9).
     fn restart(&mut self);
+    /// Moves the snapshot of a strict transaction to the present, if all that it has read is still so; else it stays. For one that has waited
+    /// for something outside of itself (an advisory lock), and would otherwise go on from before the wait.
+    async fn advance(&mut self) -> Result<(), KvError>;
     /// Whether anything is buffered or was written.
     fn has_writes(&self) -> bool;
     /// Counters so far.

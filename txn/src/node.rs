@@ -18,8 +18,8 @@ use meridian_replication::transport::{Handler, Service, Transport};
 use meridian_storage::{Key, Span};
 use rand::Rng as _;
 
-use crate::api::{Kv, KvError, KvTxn, ProgramEvaluator, RangeInfo, TxnOptions};
-use crate::coordinator::{Gateway, Registry, Txn};
+use crate::api::{Kv, KvError, KvTxn, LockInfo, ProgramEvaluator, RangeInfo, SessionId, SessionLocks, TxnOptions};
+use crate::coordinator::{Gateway, Locks, OwnersLease, Registry, Txn};
 use crate::leaseholder::{Leaseholders, Protected};
 use crate::request::{Request, Response};
 use crate::router::{Parts, Router, unexpected};
@@ -95,8 +95,10 @@ impl Node {
         on.transport.serve(Service::Kv, Arc::new(KvService { router: router.clone() }));
         let (ttl, period, protected) = (config.gc_ttl, config.gc_period, config.protected.clone());
         on.tasks.spawn(leaseholders.clone().collect_garbage(ttl, period, protected));
+        on.tasks.spawn(leaseholders.clone().sweep_locks());
         let counter = AtomicU32::new(on.entropy.fork("attempts").rng().random());
-        Arc::new(Node { gateway: Arc::new(Gateway { router, clock: on.clock, config, counter }) })
+        let (owners, lease) = (AtomicU32::new(0), Arc::new(OwnersLease::default()));
+        Arc::new(Node { gateway: Arc::new(Gateway { router, clock: on.clock, config, counter, owners, lease }) })
     }
 
     /// The number of transactions of this gateway that others may be waiting for.
@@ -126,6 +128,14 @@ impl Kv for Node {
     async fn ranges(&self, span: Span) -> Result<Vec<RangeInfo>, KvError> {
         let found = self.gateway.router.ranges(&span).await?;
         Ok(found.into_iter().map(|(descriptor, leaseholder)| RangeInfo { descriptor, leaseholder }).collect())
+    }
+
+    fn session_locks(&self, session: SessionId) -> Box<dyn SessionLocks> {
+        Box::new(Locks::new(self.gateway.clone(), session))
+    }
+
+    async fn locks(&self) -> Vec<LockInfo> {
+        self.gateway.router.locks().await
     }
 
     fn node(&self) -> NodeId {

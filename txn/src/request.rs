@@ -66,6 +66,8 @@ pub struct RangeScan {
     pub program: Option<Bytes>,
     /// Lock what comes out.
     pub lock: Option<Locking>,
+    /// A locking scan of the header's snapshot instead of the newest versions (REPEATABLE READ): a row that has a newer one is a conflict.
+    pub snapshot: bool,
 }
 
 /// A point read to validate.
@@ -179,6 +181,8 @@ pub enum Request {
     Release { key: Key },
     /// Makes a range begin at `key`.
     Split { key: Key },
+    /// Gives up one lock of the attempt and its place in that queue, or all of the lock but `keep`.
+    Unlock { key: Key, keep: Option<LockStrength> },
 }
 
 impl Request {
@@ -331,6 +335,10 @@ pub enum Envelope {
     Node(NodeMessage),
     /// Are these attempts still run by this node? Answered with `Vec<bool>`.
     Alive(Vec<AttemptId>),
+    /// The locks of the ranges served here. Answered with `Vec<LockInfo>`.
+    Locks,
+    /// Whose attempts are these? Answered with `Vec<SessionId>`.
+    Sessions(Vec<AttemptId>),
 }
 
 /// How strong a lock a landing write needs if its transaction holds none.

@@ -127,6 +127,7 @@ async fn next_message(io: &mut ClientIo, session: &mut Session, drain: &mut watc
             Ok(Next::End(End::Drained))
         }
         () = deadline => Err(session.idle_timeout_error()),
+        lost = session.locks_lost() => Err(lost),
     }
 }
 

@@ -50,6 +50,9 @@ pub struct WireCounters {
     pub authentication_failures: AtomicU64,
 }
 
+/// Bits of a process id that count within a node; those above are the node's.
+const PID_BITS: u32 = 21;
+
 /// The SQL port of a node.
 pub struct SqlListener {
     database: Arc<Database>,
@@ -155,7 +158,7 @@ impl SqlListener {
             startup::authenticate(io, &start.user, verifier.as_deref()).await?;
         }
         io.set_max_message_bytes(self.config.max_message_bytes);
-        let pid = self.next_pid.fetch_add(1, Ordering::Relaxed) & i32::MAX;
+        let pid = self.free_pid();
         let session = Session::open(self.database.clone(), start, pid).await?;
         let secret: i32 = rand::rng().random();
         self.cancels.lock().insert(pid, (secret, session.cancel_handle()));
@@ -165,6 +168,18 @@ impl SqlListener {
         }
         backend::put(&mut io.output, &BackendKeyData::new(pid, SecretKey::I32(secret)));
         Ok((session, pid))
+    }
+
+    /// A process id that no session of this node has, and no other node gives: `pg_locks` shows sessions of all nodes.
+    fn free_pid(&self) -> i32 {
+        let node = self.database.kv().node().0.wrapping_sub(1) as i32;
+        let cancels = self.cancels.lock();
+        loop {
+            let pid = ((node & 0x3ff) << PID_BITS) | (self.next_pid.fetch_add(1, Ordering::Relaxed) & ((1 << PID_BITS) - 1));
+            if pid != 0 && !cancels.contains_key(&pid) {
+                return pid;
+            }
+        }
     }
 
     fn cancel(&self, pid: i32, secret: &Bytes) {

@@ -85,7 +85,15 @@ pub async fn call(function: &'static FunctionDef, args: &[Datum], cx: &mut ExecC
         ("setval", [Datum::Oid(oid), Datum::Int8(value), Datum::Bool(called)]) => setval(*oid, *value, *called, cx).await,
         _ => {
             let cancel = cx.cancel.clone();
-            cancel.run(cx.functions.call(function, args)).await?
+            let value = cancel.run(cx.functions.call(function, args)).await??;
+            if matches!(
+                function.name,
+                "pg_advisory_lock" | "pg_advisory_lock_shared" | "pg_advisory_xact_lock" | "pg_advisory_xact_lock_shared"
+            ) {
+                // What was done under the lock before is what the transaction must see; its snapshot may be older than its wait.
+                cancel.run(cx.txn.advance()).await?.map_err(kv_error)?;
+            }
+            Ok(value)
         }
     }
 }

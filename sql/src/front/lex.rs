@@ -8,6 +8,7 @@
 //! | `TABLE t` | `SELECT * FROM t` | nobody needs to |
 //! | `BETWEEN SYMMETRIC a AND b` | `BETWEEN !! a AND b` | binder (`!!` is no operator of PostgreSQL 15) |
 //! | `FOR NO KEY UPDATE OF t, u` | `FOR UPDATE OF "!nokeyupdate".t.u` | binder; every locking clause is written like this |
+//! | `ROWS FROM (f(1), g(2))` | `"!rowsfrom"(f(1), g(2))` | binder |
 //! | `x IS NOT NULL` as `x NOTNULL`, `x ISNULL` | the long form | nobody needs to |
 
 use sqlparser::dialect::PostgreSqlDialect;
@@ -23,6 +24,9 @@ pub static DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
 
 /// First character of the names that stand for things sqlparser cannot say. Users' names never start with it: it is refused here.
 pub const MARKER: char = '\u{1}';
+
+/// What `ROWS FROM` becomes: a function of that name.
+pub const ROWS_FROM: &str = "\u{1}rowsfrom";
 
 /// The statements of a text, as tokens without blanks. Empty statements are left out.
 pub fn statements(source: &Source, notices: &mut Vec<SqlError>) -> Result<Vec<Vec<TokenWithSpan>>> {
@@ -151,6 +155,7 @@ fn rewrite(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         Token::Word(w) if w.quote_style.is_none() => match w.keyword {
             Keyword::FOR => matches!(keyword(tokens.get(i + 1)), Some("update" | "share" | "no" | "key")),
             Keyword::TABLE => i == 0 || !matches!(keyword(tokens.get(i - 1)), Some("create" | "alter" | "drop" | "temp" | "temporary")),
+            Keyword::ROWS => rows_from(&tokens, i),
             _ => matches!(w.value.as_str(), "symmetric" | "isnull" | "notnull"),
         },
         _ => false,
@@ -187,11 +192,29 @@ fn rewrite(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
                 }
                 out.push(token.clone());
             }
+            Some("rows") if rows_from(&tokens, i) => {
+                let name = Word { value: ROWS_FROM.into(), quote_style: Some('"'), keyword: Keyword::NoKeyword };
+                out.push(TokenWithSpan { token: Token::Word(name), span: token.span });
+                i += 1;
+            }
             _ => out.push(token.clone()),
         }
         i += 1;
     }
     out
+}
+
+/// Whether `ROWS FROM (` with a function call begins at `at`, where a FROM item may (`rows` can be a column's name, too).
+fn rows_from(tokens: &[TokenWithSpan], at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|n| tokens.get(n));
+    let place = matches!(keyword(before), Some("from" | "join" | "lateral")) || before.is_some_and(|t| t.token == Token::Comma);
+    let is = |n: usize, token: &Token| tokens.get(at + n).is_some_and(|t| t.token == *token);
+    let word = |n: usize| matches!(tokens.get(at + n).map(|t| &t.token), Some(Token::Word(_)));
+    let call = |n: usize| word(n) && is(n + 1, &Token::LParen);
+    place
+        && keyword(tokens.get(at + 1)) == Some("from")
+        && is(2, &Token::LParen)
+        && (call(3) || word(3) && is(4, &Token::Period) && call(5))
 }
 
 /// Whether a postfix operator may follow this token.

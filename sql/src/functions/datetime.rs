@@ -6,7 +6,6 @@ use super::EvalContext;
 use super::args::{Entry, date, f8, i4, interval, s, text, time, timestamp, timetz};
 use super::compare::{six, three_way};
 use super::order::order;
-use super::sets::{Emit, set};
 use crate::error::{Result, SqlError, SqlState};
 use crate::types::datetime::{self as dt, Source, Zone};
 use crate::types::{Datum, Interval, Numeric};
@@ -139,20 +138,6 @@ fn part(x: &[Datum]) -> Result<Option<Numeric>> {
         other => Source::Timestamp(timestamp(other)?),
     };
     dt::extract(text(&x[0])?, source)
-}
-
-/// `generate_series` of timestamps: the step may be months, so each is added to the last.
-fn series(ctx: &EvalContext<'_>, x: &[Datum], zoned: bool, emit: &mut Emit<'_>) -> Result<()> {
-    let (mut at, to, step) = (timestamp(&x[0])?, timestamp(&x[1])?, interval(&x[2])?);
-    let direction = step.cmp(&Interval::default());
-    if direction.is_eq() {
-        return Err(super::args::invalid("step size cannot equal zero"));
-    }
-    while if direction.is_gt() { at <= to } else { at >= to } {
-        emit(vec![if zoned { Datum::TimestampTz(at) } else { Datum::Timestamp(at) }])?;
-        at = if zoned { dt::timestamptz_add(at, step, &ctx.session.timezone)? } else { dt::timestamp_add(at, step)? };
-    }
-    Ok(())
 }
 
 /// An interval's offset as `AT TIME ZONE interval` takes it, in microseconds east.
@@ -325,8 +310,6 @@ pub(super) const FUNCTIONS: &[Entry] = &[
     s("overlaps(time,interval,time,interval)", |c, x| overlaps_ends(c, x, true, true)),
     s("overlaps(time,time,time,interval)", |c, x| overlaps_ends(c, x, false, true)),
     s("overlaps(time,interval,time,time)", |c, x| overlaps_ends(c, x, true, false)),
-    set("generate_series_timestamp", |c, x, e| series(c, x, false, e)),
-    set("generate_series_timestamptz", |c, x, e| series(c, x, true, e)),
 ];
 
 fn made(x: &[Datum]) -> Result<i64> {

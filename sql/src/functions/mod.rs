@@ -33,6 +33,7 @@ pub use registry::{
     ComparisonKind, OperatorDef, all_functions, all_operators, function_by_oid, functions_named, is_known_unsupported, operators_named,
 };
 pub use resolve::{ResolvedCall, ResolvedOperator, cast_by_function_name, packed_type, resolve_function, resolve_operator};
+pub use sets::{LazyRows, ORDINALITY, lazy as lazy_rows};
 pub use strings::{quote_ident, quote_literal};
 pub use system::VERSION;
 

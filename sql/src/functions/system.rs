@@ -329,6 +329,7 @@ pub(super) const EXECUTOR: &[Entry] = &[
     executor("clock_timestamp"),
     executor("timeofday"),
     executor("pg_cancel_backend"),
+    executor("pg_blocking_pids"),
     executor("pg_terminate_backend"),
     executor("pg_advisory_lock_int8"),
     executor("pg_advisory_lock_int4"),

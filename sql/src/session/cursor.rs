@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::Session;
-use super::api::{Field, Format, ResultSink};
+use super::api::{Executed, Field, Format, ResultSink};
 use super::extended::{Portal, PortalState, plannable};
 use super::run::Commit;
 use crate::catalog::system::extras::Cursor;
@@ -121,6 +121,23 @@ impl Session {
         let rows = outcome?;
         let word = if fetch.move_only { "MOVE" } else { "FETCH" };
         sink.complete(&format!("{word} {rows}")).await
+    }
+
+    /// The protocol's Execute of a cursor made by DECLARE: the rows from where it stands, all of them (`max_rows` 0) or so many.
+    pub(super) async fn execute_cursor(&mut self, name: &str, max_rows: u32, sink: &mut dyn ResultSink) -> Result<Executed> {
+        self.check_usable()?;
+        let missing = || SqlError::new(SqlState::INVALID_CURSOR_NAME, format!("portal \"{name}\" does not exist"));
+        let mut portal = self.portals.remove(name).ok_or_else(missing)?;
+        let count = if max_rows == 0 { i64::MAX } else { i64::from(max_rows) };
+        let fetch = Fetch { cursor: name.to_owned(), direction: FetchDirection::Forward(count), move_only: false };
+        let outcome = self.fetch_from(&mut portal, &fetch, sink).await;
+        self.portals.insert(name.to_owned(), portal);
+        let rows = outcome?;
+        if max_rows > 0 && rows as u64 >= u64::from(max_rows) {
+            return Ok(Executed::Suspended);
+        }
+        sink.complete(&format!("SELECT {rows}")).await?;
+        Ok(Executed::Complete)
     }
 
     async fn fetch_from(&mut self, portal: &mut Portal, fetch: &Fetch, sink: &mut dyn ResultSink) -> Result<usize> {

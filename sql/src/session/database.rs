@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use meridian_clock::Entropy;
-use meridian_txn::api::{Kv, TxnOptions};
+use meridian_txn::api::{Kv, KvError, RetryCause, TxnOptions};
 use parking_lot::Mutex;
 
 use super::extras::Extras;
@@ -14,7 +14,7 @@ use super::plan_cache::PlanCache;
 use crate::catalog::store::CatalogStore;
 use crate::catalog::system::SystemCatalog;
 use crate::catalog::system::extras::{Cursor, PreparedStatement};
-use crate::error::Result;
+use crate::error::{Result, SqlError};
 use crate::exec::cancel::CancelToken;
 use crate::exec::program::SqlPrograms;
 
@@ -29,6 +29,10 @@ pub struct SqlCounters {
     pub retries: AtomicU64,
     /// Serialization failures that reached a client.
     pub serialization_failures: AtomicU64,
+    /// The same retries by cause; the last is deadlock.
+    pub retries_by_cause: CauseCounters,
+    /// Conflicts that reached a client, by cause.
+    pub conflicts_by_cause: CauseCounters,
     /// Statements planned anew.
     pub plans: AtomicU64,
     /// Transactions committed.
@@ -37,7 +41,41 @@ pub struct SqlCounters {
     pub rollbacks: AtomicU64,
 }
 
+/// One counter for each cause of a retry, and one for deadlocks.
+#[derive(Debug, Default)]
+pub struct CauseCounters([AtomicU64; RetryCause::ALL.len() + 1]);
+
+impl CauseCounters {
+    fn add(&self, error: &SqlError) {
+        let at = match error.kv() {
+            Some(KvError::Retry { cause, .. }) => RetryCause::ALL.iter().position(|c| c == cause),
+            Some(KvError::Deadlock { .. }) => Some(RetryCause::ALL.len()),
+            _ => None,
+        };
+        if let Some(counter) = at.and_then(|at| self.0.get(at)) {
+            SqlCounters::add(counter);
+        }
+    }
+
+    /// Cause and count.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let labels = RetryCause::ALL.iter().map(|c| c.label()).chain(["deadlock"]);
+        labels.zip(self.0.iter().map(|n| n.load(Ordering::Relaxed)))
+    }
+}
+
 impl SqlCounters {
+    /// Something is run again inside the server because of this.
+    pub fn retried(&self, error: &SqlError) {
+        Self::add(&self.retries);
+        self.retries_by_cause.add(error);
+    }
+
+    /// This error reaches a client.
+    pub fn shown_to_client(&self, error: &SqlError) {
+        self.conflicts_by_cause.add(error);
+    }
+
     /// Adds one.
     pub fn add(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);

@@ -61,7 +61,7 @@ impl Session {
                     if !again || tries > MAX_DDL_RETRIES || self.txn.is_none() {
                         return Err(self.explain_commit_error(error));
                     }
-                    SqlCounters::add(&self.db.counters.retries);
+                    self.db.counters.retried(&error);
                     if let Some(txn) = &mut self.txn {
                         txn.kv.restart();
                         (txn.catalog, txn.changes) = (None, None);

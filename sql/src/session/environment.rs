@@ -45,14 +45,22 @@ pub struct Environment {
 
 impl Environment {
     /// The environment of a new session.
-    pub fn new(db: &Arc<Database>, cancel: CancelToken, settings: Settings, start: &SessionStart, pid: i32, role: Oid) -> Self {
+    pub fn new(
+        db: &Arc<Database>,
+        cancel: CancelToken,
+        settings: Settings,
+        start: &SessionStart,
+        pid: i32,
+        role: Oid,
+        database: Oid,
+    ) -> Self {
         let mut env = Environment {
             view: Arc::new(view(&settings, &start.user, &start.database, pid)),
             plan_environment: Arc::from(""),
             settings,
             sequences: Sequences::default(),
             rng: db.entropy.fork(&format!("session {pid}")).rng(),
-            functions: SessionFunctions::new(db, cancel, pid, role),
+            functions: SessionFunctions::new(db, cancel, pid, role, database),
             role,
             statement_micros: 0,
             user: start.user.clone(),
@@ -72,6 +80,7 @@ impl Environment {
             view.database, view.user, view.search_path, view.timezone, view.datestyle, view.intervalstyle
         ));
         self.view = Arc::new(view);
+        self.functions.lock_timeout = self.settings.timeout("lock_timeout");
         *self.lookup.lock() = None;
     }
 

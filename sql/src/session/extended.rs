@@ -294,14 +294,17 @@ impl Session {
     pub async fn execute(&mut self, name: &str, max_rows: u32, last: bool, sink: &mut dyn ResultSink) -> Result<Executed> {
         let portal = self.portal_named(name)?;
         let Some(statement) = portal.parsed.clone() else {
-            return Err(SqlError::unsupported("Execute of a cursor made by DECLARE").hint("Use FETCH."));
+            self.begin_activity("");
+            let outcome = self.execute_cursor(name, max_rows, sink).await;
+            self.end_activity(outcome.as_ref().err());
+            return outcome;
         };
         let Some(parsed) = &statement.parsed else {
             sink.empty().await?;
             return Ok(Executed::Complete);
         };
         self.begin_activity(parsed.text());
-        let outcome = self.execute_portal(name, &statement, parsed, max_rows, last, sink).await;
+        let outcome = self.execute_portal(name, &statement, parsed, max_rows, last, sink).await.map_err(|e| self.explain_commit_error(e));
         self.end_activity(outcome.as_ref().err());
         outcome
     }

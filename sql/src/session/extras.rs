@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use meridian_txn::api::{Columns, Get, Got, Kv, TxnOptions};
+use meridian_txn::api::{Columns, Get, Got, Kv, LockInfo, LockStrength, TxnOptions};
 use parking_lot::Mutex;
 
 use super::database::SessionTable;
@@ -11,7 +11,7 @@ use super::environment::POSTGRES_EPOCH_MICROS;
 use super::settings::{self, Kind};
 use crate::catalog::descriptor::Oid;
 use crate::catalog::keys::sequence_key;
-use crate::catalog::system::extras::{Activity, Cursor, PreparedStatement, SettingInfo, SystemExtras};
+use crate::catalog::system::extras::{Activity, Cursor, Lock, PreparedStatement, SettingInfo, SystemExtras};
 use crate::error::{Result, SqlError};
 use crate::exec::sequence::SequenceState;
 
@@ -63,7 +63,8 @@ impl SystemExtras for Extras {
     fn settings(&self) -> Vec<SettingInfo> {
         let info = |setting: &'static settings::Setting| {
             let (vartype, unit, bounds, words): (_, _, _, &'static [&'static str]) = match setting.kind {
-                Kind::Bool => ("bool", None, None, &[]),
+                Kind::Bool | Kind::Fixed => ("bool", None, None, &[]),
+                Kind::FixedNumber => ("real", Some("ms"), None, &[]),
                 Kind::Int(low, high) => ("integer", None, Some((low, high)), &[]),
                 Kind::Millis => ("integer", Some("ms"), Some((0, i64::from(i32::MAX))), &[]),
                 Kind::Kibibytes(low, high) => ("integer", Some("kB"), Some((low, high)), &[]),
@@ -82,6 +83,32 @@ impl SystemExtras for Extras {
             }
         };
         settings::SETTINGS.iter().map(info).collect()
+    }
+
+    async fn locks(&self) -> Vec<Lock> {
+        let shown = |lock: LockInfo| {
+            let name = lock.name.as_deref().and_then(super::advisory::Name::shown);
+            // As PostgreSQL names the locks on tuples, and on what advisory locks name.
+            let mode = match (lock.strength, name) {
+                (LockStrength::Share, Some(_)) => "ShareLock",
+                (_, Some(_)) => "ExclusiveLock",
+                (LockStrength::KeyShare, None) => "AccessShareLock",
+                (LockStrength::Share, None) => "RowShareLock",
+                (LockStrength::NoKeyUpdate, None) => "ExclusiveLock",
+                (LockStrength::Update, None) => "AccessExclusiveLock",
+            };
+            Lock {
+                locktype: if name.is_some() { "advisory" } else { "tuple" },
+                database: name.map(|n| n.0),
+                key: name.is_none().then_some(lock.key),
+                object: name.map(|n| (n.1, n.2, n.3)),
+                transaction: format!("{:032x}", lock.attempt.0),
+                pid: lock.session.0,
+                mode,
+                granted: lock.granted,
+            }
+        };
+        self.kv.locks().await.into_iter().map(shown).collect()
     }
 
     fn prepared_statements(&self, pid: i32) -> Vec<PreparedStatement> {

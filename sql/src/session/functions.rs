@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use meridian_txn::api::SessionId;
+
+use super::advisory::Advisory;
 use super::database::Database;
 use crate::catalog::descriptor::Oid;
 use crate::error::{Result, SqlError, SqlState};
 use crate::exec::ExecutorFunctions;
 use crate::exec::cancel::CancelToken;
 use crate::functions::FunctionDef;
-use crate::types::Datum;
+use crate::types::{DataType, Datum};
 
 /// What such functions are lent for one batch.
 pub struct SessionFunctions {
@@ -21,12 +24,30 @@ pub struct SessionFunctions {
     role: Oid,
     /// `set_config` calls: name, value, local. Applied by the session after the batch.
     changes: Vec<(String, String, bool)>,
+    /// Warnings to send after the batch.
+    warnings: Vec<SqlError>,
+    database: Oid,
+    /// The session's advisory locks.
+    pub advisory: Advisory,
+    /// `lock_timeout`
+    pub lock_timeout: Option<Duration>,
 }
 
 impl SessionFunctions {
-    /// For one batch of one session.
-    pub fn new(db: &Arc<Database>, cancel: CancelToken, pid: i32, role: Oid) -> Self {
-        SessionFunctions { db: db.clone(), cancel, pid, role, changes: vec![] }
+    /// For one session.
+    pub fn new(db: &Arc<Database>, cancel: CancelToken, pid: i32, role: Oid, database: Oid) -> Self {
+        let advisory = Advisory::new(db.kv.session_locks(SessionId(pid)));
+        SessionFunctions { db: db.clone(), cancel, pid, role, changes: vec![], warnings: vec![], database, advisory, lock_timeout: None }
+    }
+
+    /// Lets go of all advisory locks at once: the session ends.
+    pub fn forget_locks(&mut self) {
+        self.advisory = Advisory::new(self.db.kv.session_locks(SessionId(self.pid)));
+    }
+
+    /// Warnings of the batch.
+    pub fn take_warnings(&mut self) -> Vec<SqlError> {
+        std::mem::take(&mut self.warnings)
     }
 
     /// Settings that the batch changed.
@@ -70,6 +91,19 @@ impl ExecutorFunctions for SessionFunctions {
                 }
                 None => Ok(Datum::Bool(false)),
             },
+            ("pg_blocking_pids", [Datum::Int4(pid)]) => {
+                let locks = self.db.kv.locks().await;
+                let waits = locks.iter().filter(|l| !l.granted && l.session == SessionId(*pid));
+                let mut pids: Vec<i32> = waits.flat_map(|l| &l.blocked_by).map(|s| s.0).filter(|other| other != pid).collect();
+                pids.sort_unstable();
+                pids.dedup();
+                Ok(crate::catalog::system::array(DataType::INT4, pids))
+            }
+            (name, args) if name.contains("advisory") => {
+                let Self { advisory, database, lock_timeout, warnings, .. } = self;
+                let done = advisory.call(name, *database, args, *lock_timeout, warnings).await?;
+                done.ok_or_else(|| SqlError::unsupported(format!("function {name}")))
+            }
             (name, _) => Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, format!("function {name} is not supported"))),
         }
     }

@@ -6,17 +6,21 @@
 //!   settings       SET, SHOW, RESET
 //!   transaction    BEGIN to COMMIT: savepoints, isolation, failed blocks
 //!   run            one planned statement: execution, retries inside the server, the reply rule for rows
+//!   conflict       40001 and 40P01 in words
 //!   simple         query strings, and every statement kind's way
 //!   extended       Parse, Bind, Describe, Execute, Close, Sync
 //!   cursor         DECLARE, FETCH, MOVE, CLOSE
 //!   ddl analyze    schema changes and the work on rows they need; the binder for them
 //!   copy explain show   COPY, EXPLAIN, SHOW and the other statements that make rows themselves
-//!   functions      functions that act on the session: set_config, pg_sleep, advisory locks, …
+//!   functions      functions that act on the session: set_config, pg_sleep, …
+//!   advisory       advisory locks
 //!   plan_cache     plans by text
 //! ```
 
+mod advisory;
 mod analyze;
 pub mod api;
+mod conflict;
 mod copy;
 mod copy_binary;
 mod copy_format;
@@ -50,6 +54,9 @@ pub use extended::RESULT_TYPE_CHANGED;
 use extended::{Portal, Statement};
 use settings::Settings;
 use transaction::OpenTransaction;
+
+/// How often an idle session with advisory locks looks whether it still has them.
+const LOCKS_LOOK: Duration = Duration::from_millis(500);
 
 /// One client's session.
 pub struct Session {
@@ -102,7 +109,7 @@ impl Session {
         settings.force("node_id", &db.kv.node().0.to_string());
         let database_id = database.id;
         let cancel = CancelToken::default();
-        let env = Environment::new(&db, cancel.clone(), settings, &start, pid, role.id);
+        let env = Environment::new(&db, cancel.clone(), settings, &start, pid, role.id, database_id);
         let entry = SessionEntry {
             user: start.user.clone(),
             database: start.database.clone(),
@@ -171,10 +178,25 @@ impl Session {
         }
     }
 
+    /// Resolves, with what to tell the client, when the session has lost advisory locks and must end.
+    pub async fn locks_lost(&mut self) -> SqlError {
+        loop {
+            if let Err(error) = self.env.functions.advisory.check() {
+                return error;
+            }
+            match self.env.functions.advisory.any() {
+                true => tokio::time::sleep(LOCKS_LOOK).await,
+                // It can take none while nobody talks to it.
+                false => std::future::pending::<()>().await,
+            }
+        }
+    }
+
     /// Ends the session: an open transaction is rolled back.
     pub async fn close(&mut self) {
         self.portals.clear();
         self.abandon().await;
+        self.env.functions.forget_locks();
         self.db.sessions.lock().remove(&self.pid);
     }
 
@@ -204,6 +226,7 @@ impl Session {
             if error.code == SqlState::SERIALIZATION_FAILURE {
                 SqlCounters::add(&self.db.counters.serialization_failures);
             }
+            self.db.counters.shown_to_client(error);
         }
         let in_transaction = self.txn.is_some();
         if let Some(entry) = self.db.sessions.lock().get_mut(&self.pid) {

@@ -14,7 +14,6 @@ use super::plan_cache::{PlanKey, Planned};
 use super::{Session, environment::Environment};
 use crate::catalog::snapshot::CatalogSnapshot;
 use crate::error::{Result, SqlError, SqlState};
-use crate::exec::dml::describe::{describe_key, unique_violation_of};
 use crate::exec::spill::DEFAULT_SPILL_BYTES;
 use crate::exec::{self, ExecContext, Execution, MemoryBudget, RowBatch, SpillArea};
 use crate::front::Parsed;
@@ -108,6 +107,7 @@ impl Session {
             let savepoint = txn.kv.savepoint();
             let first = txn.answered == 0;
             txn.kv.begin_statement();
+            let locks = self.env.functions.advisory.mark();
             let mut running = self.running(&planned.prepared.plan, false);
             if let Some(fields) = fields {
                 sink.begin(fields).await?;
@@ -121,6 +121,7 @@ impl Session {
                 Ok((rows, true)) => {
                     if commit == Commit::WithStatement {
                         SqlCounters::add(&self.db.counters.commits);
+                        self.env.functions.advisory.rollback_to(0).await;
                         self.finish_transaction(true);
                     } else if let Some(txn) = &mut self.txn {
                         txn.answered += 1;
@@ -134,8 +135,9 @@ impl Session {
             if tries > MAX_STATEMENT_RETRIES || !self.may_retry(&error, first, commit) || !sink.rewind() {
                 return Err(self.explain_commit_error(error));
             }
-            SqlCounters::add(&self.db.counters.retries);
+            self.db.counters.retried(&error);
             self.take_back(savepoint, first)?;
+            self.env.functions.advisory.take_back(&locks).await?;
         }
     }
 
@@ -174,7 +176,12 @@ impl Session {
         let mut rows = 0;
         loop {
             let room = if max_rows == 0 { u64::MAX } else { max_rows - rows };
-            let Some(batch) = self.next_rows(running, params.clone(), room, commit).await? else { return Ok((rows, true)) };
+            let batch = self.next_rows(running, params.clone(), room, commit).await?;
+            let warnings = self.env.functions.take_warnings();
+            if !warnings.is_empty() {
+                self.send_notices(warnings.into_iter().map(|w| ("WARNING", w)).collect(), sink).await?;
+            }
+            let Some(batch) = batch else { return Ok((rows, true)) };
             rows += batch.len as u64;
             self.give(&batch, sink).await?;
             if max_rows > 0 && rows >= max_rows {
@@ -349,34 +356,7 @@ impl Session {
     /// Names table and key of an error that the KV layer could name only by bytes.
     pub(super) fn explain_commit_error(&self, error: SqlError) -> SqlError {
         let catalog = self.txn.as_ref().and_then(|t| t.catalog.clone()).unwrap_or_else(|| self.db.catalog.latest());
-        explain(error, &catalog)
-    }
-}
-
-/// Names the table and key of a KV error, in words for a developer.
-fn explain(error: SqlError, catalog: &CatalogSnapshot) -> SqlError {
-    let named = |key: &[u8]| describe_key(catalog, key);
-    match error.kv() {
-        Some(KvError::KeyExists { key }) => unique_violation_of(catalog, key),
-        Some(KvError::Retry { reason, key, .. }) => {
-            let mut out = SqlError::new(SqlState::SERIALIZATION_FAILURE, "could not serialize access due to concurrent update");
-            out = match named(key) {
-                Some(found) => out
-                    .detail(format!("{reason}: key {} of index \"{}\"", found.text, found.index.name))
-                    .table("", found.relation.name.clone()),
-                None => out.detail(reason.clone()),
-            };
-            out = out.hint("The transaction might succeed if retried.");
-            if let Some(more) = &mut out.more {
-                (more.schema, more.kv) = (None, error.kv().cloned());
-            }
-            out
-        }
-        Some(KvError::Deadlock { detail, .. }) if error.more.as_ref().is_some_and(|m| m.detail.is_none()) => {
-            let detail = detail.clone();
-            error.detail(detail).hint("See server log for query details.")
-        }
-        _ => error,
+        super::conflict::explain(error, &catalog)
     }
 }
 

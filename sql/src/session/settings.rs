@@ -25,6 +25,10 @@ pub enum Kind {
     Text,
     /// Accepts only these values (compared without case): what drivers set without needing it.
     Only(&'static [&'static str]),
+    /// `on`/`off`, of which only the default is true of us.
+    Fixed,
+    /// A number of which only the default is true of us.
+    FixedNumber,
     /// Shown, not settable.
     ReadOnly,
 }
@@ -61,6 +65,7 @@ pub const SETTINGS: &[Setting] = &[
     r("application_name", "", Kind::Text, "Sets the application name to be reported in statistics and logs."),
     s("backslash_quote", "safe_encoding", Kind::Only(&["safe_encoding"]), "Whether \\' is allowed in string literals."),
     s("bytea_output", "hex", Kind::Enum(&["hex", "escape"]), "Sets the output format for bytea."),
+    // There are no bodies to check and no row security policies: either value is true of none.
     s("check_function_bodies", "on", Kind::Bool, "Check routine bodies during CREATE FUNCTION and CREATE PROCEDURE."),
     r("client_encoding", "UTF8", Kind::Only(&["utf8", "unicode"]), "Sets the client's character set encoding."),
     s(
@@ -76,7 +81,7 @@ pub const SETTINGS: &[Setting] = &[
     s("default_transaction_isolation", "serializable", ISOLATION, "Sets the transaction isolation level of each new transaction."),
     r("default_transaction_read_only", "off", Kind::Bool, "Sets the default read-only status of new transactions."),
     s("extra_float_digits", "1", Kind::Int(-15, 3), "Sets the number of digits displayed for floating-point values."),
-    s("geqo", "on", Kind::Bool, "Enables genetic query optimization."),
+    s("geqo", "off", Kind::Fixed, "Enables genetic query optimization."),
     s("idle_in_transaction_session_timeout", "0", Kind::Millis, "Sets the maximum allowed idle time inside a transaction."),
     s("idle_session_timeout", "0", Kind::Millis, "Sets the maximum allowed idle time outside a transaction."),
     r("in_hot_standby", "off", Kind::ReadOnly, "Shows whether hot standby is currently active."),
@@ -88,7 +93,7 @@ pub const SETTINGS: &[Setting] = &[
         "Sets the display format for interval values.",
     ),
     r("is_superuser", "on", Kind::ReadOnly, "Shows whether the current user is a superuser."),
-    s("jit", "off", Kind::Only(&["off"]), "Allow JIT compilation."),
+    s("jit", "off", Kind::Fixed, "Allow JIT compilation."),
     s("lc_collate", "C", Kind::ReadOnly, "Shows the collation order locale."),
     s("lc_ctype", "C.UTF-8", Kind::ReadOnly, "Shows the character classification and case conversion locale."),
     s("lc_messages", "C", Kind::Only(&["c", "en_us.utf-8", ""]), "Sets the language in which messages are displayed."),
@@ -101,16 +106,16 @@ pub const SETTINGS: &[Setting] = &[
     s("max_index_keys", "32", Kind::ReadOnly, "Shows the maximum number of index keys."),
     s("node_id", "0", Kind::ReadOnly, "Shows the id of the node that serves this session."),
     s("password_encryption", "scram-sha-256", Kind::Only(&["scram-sha-256"]), "Chooses the algorithm for encrypting passwords."),
-    s("quote_all_identifiers", "off", Kind::Bool, "When generating SQL fragments, quote all identifiers."),
+    s("quote_all_identifiers", "off", Kind::Fixed, "When generating SQL fragments, quote all identifiers."),
     s("row_security", "on", Kind::Bool, "Enable row security."),
     s("search_path", "\"$user\", public", Kind::Text, "Sets the schema search order for names that are not schema-qualified."),
     r("server_encoding", "UTF8", Kind::ReadOnly, "Shows the server (database) character set encoding."),
     r("server_version", SERVER_VERSION, Kind::ReadOnly, "Shows the server version."),
     s("server_version_num", "150000", Kind::ReadOnly, "Shows the server version as an integer."),
     r("session_authorization", "", Kind::ReadOnly, "Shows the session user name."),
-    r("standard_conforming_strings", "on", Kind::Only(&["on"]), "Causes '...' strings to treat backslashes literally."),
+    r("standard_conforming_strings", "on", Kind::Fixed, "Causes '...' strings to treat backslashes literally."),
     s("statement_timeout", "0", Kind::Millis, "Sets the maximum allowed duration of any statement."),
-    s("synchronize_seqscans", "on", Kind::Bool, "Enable synchronized sequential scans."),
+    s("synchronize_seqscans", "off", Kind::Fixed, "Enable synchronized sequential scans."),
     s(
         "synchronous_commit",
         "on",
@@ -121,7 +126,7 @@ pub const SETTINGS: &[Setting] = &[
     s("transaction_deferrable", "off", Kind::Bool, "Whether to defer a read-only serializable transaction."),
     s("transaction_isolation", "serializable", ISOLATION, "Sets the current transaction's isolation level."),
     s("transaction_read_only", "off", Kind::Bool, "Sets the current transaction's read-only status."),
-    s("vacuum_cost_delay", "0", Kind::Millis, "Vacuum cost delay in milliseconds."),
+    s("vacuum_cost_delay", "0", Kind::FixedNumber, "Vacuum cost delay in milliseconds."),
     s("work_mem", "65536", Kind::Kibibytes(64, 2_147_483_647), "Sets the maximum memory to be used for a query's sorts and hash tables."),
     s("xmloption", "content", Kind::Only(&["content"]), "Sets whether XML data is to be considered documents or content fragments."),
 ];
@@ -279,10 +284,10 @@ fn normalise(def: &Setting, value: &str) -> Result<String> {
         Kind::Text if def.name == "TimeZone" => time_zone(def, value),
         Kind::Text if def.name == "DateStyle" => date_style(def, value),
         Kind::Text => Ok(value.to_owned()),
-        Kind::Bool => match value.to_ascii_lowercase().as_str() {
-            "on" | "true" | "yes" | "1" | "t" | "y" => Ok("on".into()),
-            "off" | "false" | "no" | "0" | "f" | "n" => Ok("off".into()),
-            _ => Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("parameter \"{}\" requires a Boolean value", def.name))),
+        Kind::Bool => match boolean(value) {
+            Some(true) => Ok("on".into()),
+            Some(false) => Ok("off".into()),
+            None => Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("parameter \"{}\" requires a Boolean value", def.name))),
         },
         Kind::Int(low, high) => {
             let number: i64 = value.trim().parse().map_err(|_| invalid(def, value))?;
@@ -320,9 +325,31 @@ fn normalise(def: &Setting, value: &str) -> Result<String> {
             } else if values.contains(&value.to_ascii_lowercase().as_str()) {
                 return Ok(value.to_owned());
             }
-            Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, format!("{} = \"{value}\" is not supported", def.name)))
+            Err(not_supported(def, value))
+        }
+        Kind::Fixed => {
+            let value = normalise(&Setting { kind: Kind::Bool, ..*def }, value)?;
+            if value == def.default { Ok(value) } else { Err(not_supported(def, &value)) }
+        }
+        Kind::FixedNumber => {
+            let same = split_unit(value).zip(split_unit(def.default)).is_some_and(|((a, _), (b, _))| a == b);
+            if same { Ok(def.default.to_owned()) } else { Err(not_supported(def, value)) }
         }
         Kind::ReadOnly => Err(read_only(def)),
+    }
+}
+
+fn not_supported(def: &Setting, value: &str) -> SqlError {
+    SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, format!("{} = \"{value}\" is not supported", def.name))
+        .hint(format!("Only \"{}\" is true of this server.", def.default))
+}
+
+/// PostgreSQL's spellings of a boolean setting.
+pub(super) fn boolean(value: &str) -> Option<bool> {
+    match value.to_ascii_lowercase().as_str() {
+        "on" | "true" | "tru" | "tr" | "t" | "yes" | "ye" | "y" | "1" => Some(true),
+        "off" | "of" | "false" | "fals" | "fal" | "fa" | "f" | "no" | "n" | "0" => Some(false),
+        _ => None,
     }
 }
 
@@ -421,6 +448,10 @@ mod tests {
             assert_eq!(settings.get(name).unwrap(), shown, "{name}");
         }
         assert_eq!(settings.timeout("statement_timeout"), Some(Duration::from_secs(120)));
+        settings.set("geqo", "FALSE").unwrap();
+        settings.set("vacuum_cost_delay", "0ms").unwrap();
+        assert_eq!(settings.set("geqo", "on").unwrap_err().code, SqlState::FEATURE_NOT_SUPPORTED);
+        assert_eq!(settings.set("vacuum_cost_delay", "5").unwrap_err().code, SqlState::FEATURE_NOT_SUPPORTED);
         assert_eq!(settings.set("nonsense", "1").unwrap_err().code, SqlState::UNDEFINED_OBJECT);
         assert_eq!(settings.set("server_version", "9").unwrap_err().code, SqlState::CANT_CHANGE_RUNTIME_PARAM);
         assert_eq!(settings.set("extra_float_digits", "99").unwrap_err().code, SqlState::INVALID_PARAMETER_VALUE);

@@ -7,7 +7,7 @@ use meridian_storage::Span;
 use sqlparser::ast;
 
 use super::api::{Field, Format, ResultSink};
-use super::transaction::{BeginOptions, isolation_name};
+use super::transaction::{BeginOptions, level, level_named};
 use super::{Session, settings};
 use crate::catalog::descriptor::{Oid, RelationDescriptor};
 use crate::catalog::keys;
@@ -112,6 +112,7 @@ impl Session {
                     entry.cursors.clear();
                 }
                 self.env.sequences = Default::default();
+                self.env.functions.advisory.unlock_all().await?;
                 self.env.settings.reset_all();
                 self.env.refresh();
             }
@@ -149,28 +150,22 @@ impl Session {
     /// `SET transaction_isolation` and friends act on the open transaction.
     fn transaction_setting(&mut self, name: &str, value: Option<&str>) -> Result<Option<Option<String>>> {
         let Some(value) = value else { return Ok(None) };
-        match name.to_ascii_lowercase().as_str() {
-            "transaction_read_only" => {
-                let on = matches!(value.to_ascii_lowercase().as_str(), "on" | "true" | "yes" | "1");
-                if let Some(txn) = &mut self.txn {
-                    if !on && txn.read_only && txn.answered > 0 {
-                        let message = "transaction read-write mode must be set before any query";
-                        return Err(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
-                    }
-                    txn.read_only = on || txn.in_the_past;
-                }
-                Ok(Some(None))
-            }
-            "transaction_isolation" => {
-                let shown = self.shown("transaction_isolation")?;
-                if shown == value.to_ascii_lowercase() {
-                    return Ok(Some(None));
-                }
-                let message = "use SET TRANSACTION ISOLATION LEVEL to change the isolation level of a transaction";
-                Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message))
-            }
-            _ => Ok(None),
-        }
+        let switch = |name: &str| match settings::boolean(value) {
+            Some(on) => Ok(on),
+            None => Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("parameter \"{name}\" requires a Boolean value"))),
+        };
+        let options = match name.to_ascii_lowercase().as_str() {
+            "transaction_read_only" => BeginOptions { read_only: Some(switch("transaction_read_only")?), ..Default::default() },
+            "transaction_deferrable" => BeginOptions { deferrable: Some(switch("transaction_deferrable")?), ..Default::default() },
+            "transaction_isolation" => match level_named(value) {
+                Some(level) => BeginOptions { level: Some(level), ..Default::default() },
+                // The setting's own definition words the error.
+                None => return Ok(None),
+            },
+            _ => return Ok(None),
+        };
+        self.change_modes(&options)?;
+        Ok(Some(None))
     }
 
     async fn report(&mut self, reported: Option<String>, sink: &mut dyn ResultSink) -> Result<()> {
@@ -184,24 +179,20 @@ impl Session {
     /// What SHOW prints.
     pub(super) fn shown(&self, name: &str) -> Result<String> {
         match (name.to_ascii_lowercase().as_str(), &self.txn) {
-            ("transaction_isolation", Some(txn)) => Ok(isolation_name(txn.isolation).into()),
+            ("transaction_isolation", Some(txn)) => Ok(txn.level.into()),
             ("transaction_isolation", None) => self.env.settings.get("default_transaction_isolation"),
             ("transaction_read_only", Some(txn)) => Ok(if txn.read_only { "on" } else { "off" }.into()),
             ("transaction_read_only", None) => self.env.settings.get("default_transaction_read_only"),
+            ("transaction_deferrable", Some(txn)) => Ok(if txn.deferrable { "on" } else { "off" }.into()),
+            ("transaction_deferrable", None) => self.env.settings.get("default_transaction_deferrable"),
             _ => self.env.settings.get(name),
         }
     }
 
     /// SET SESSION CHARACTERISTICS.
     pub(super) fn set_transaction_defaults(&mut self, modes: &TransactionModes) -> Result<()> {
-        if let Some(level) = modes.isolation {
-            let name = match level {
-                front::Isolation::ReadUncommitted => "read uncommitted",
-                front::Isolation::ReadCommitted => "read committed",
-                front::Isolation::RepeatableRead => "repeatable read",
-                front::Isolation::Serializable => "serializable",
-            };
-            self.apply_setting("default_transaction_isolation", Some(name), false)?;
+        if let Some(isolation) = modes.isolation {
+            self.apply_setting("default_transaction_isolation", Some(level(isolation)), false)?;
         }
         if let Some(read_only) = modes.read_only {
             self.apply_setting("default_transaction_read_only", Some(if read_only { "on" } else { "off" }), false)?;

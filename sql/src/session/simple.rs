@@ -17,7 +17,7 @@ impl Session {
         self.statements.remove("");
         self.portals.remove("");
         self.begin_activity(sql);
-        let outcome = self.query_string(sql, sink).await;
+        let outcome = self.query_string(sql, sink).await.map_err(|e| self.explain_commit_error(e));
         if outcome.is_err() {
             self.statement_failed().await;
         }
@@ -75,7 +75,11 @@ impl Session {
             front::Statement::Transaction(_) => Err(SqlError::internal("transaction control was handled above")),
         }?;
         let _ = described;
-        if let Some(txn) = &mut self.txn {
+        // SET and SHOW look at no data: the transaction may still change its modes, or begin again.
+        let looked = !matches!(parsed.statement, front::Statement::Session(_) | front::Statement::Unlisten | front::Statement::Checkpoint);
+        if let Some(txn) = &mut self.txn
+            && looked
+        {
             txn.answered += 1;
         }
         Ok(())
@@ -130,7 +134,7 @@ impl Session {
                 "RELEASE"
             }
             Transaction::RollbackTo(name) => {
-                self.rollback_to(name)?;
+                self.rollback_to(name).await?;
                 "ROLLBACK"
             }
             Transaction::Set(modes) => {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use meridian_txn::api::{Isolation, KvTxn, Savepoint, TxnOptions};
+use meridian_txn::api::{Isolation, KvTxn, Savepoint, SessionId, TxnOptions};
 
 use super::Session;
 use super::api::ResultSink;
@@ -28,8 +28,13 @@ pub struct OpenTransaction {
     pub failed: bool,
     /// How isolated.
     pub isolation: Isolation,
+    /// The level as it was asked for: READ UNCOMMITTED is READ COMMITTED under its own name.
+    pub level: &'static str,
     /// Writes are refused.
     pub read_only: bool,
+    /// DEFERRABLE. A read-only serializable transaction reads one snapshot that no later commit can make inconsistent, so it never waits for a
+    /// safe one and is never aborted: what the word asks for holds either way.
+    pub deferrable: bool,
     /// `now()`.
     pub start_micros: i64,
     /// The catalog it sees, once read.
@@ -56,17 +61,59 @@ struct NamedSavepoint {
     settings: (Settings, BTreeMap<String, String>),
     /// Portals there were: later ones go with what the savepoint takes back.
     portals: Vec<String>,
+    /// How many advisory locks the transaction had taken.
+    locks: usize,
 }
 
 /// What BEGIN may say, resolved.
 #[derive(Clone, Debug, Default)]
 pub struct BeginOptions {
-    /// ISOLATION LEVEL
-    pub isolation: Option<Isolation>,
+    /// ISOLATION LEVEL, by its name.
+    pub level: Option<&'static str>,
     /// READ ONLY
     pub read_only: Option<bool>,
+    /// DEFERRABLE
+    pub deferrable: Option<bool>,
     /// AS OF SYSTEM TIME
     pub as_of: Option<meridian_clock::Timestamp>,
+}
+
+impl OpenTransaction {
+    /// The modes of a transaction that follows this one (AND CHAIN).
+    fn again(&self) -> BeginOptions {
+        BeginOptions { level: Some(self.level), read_only: Some(self.read_only), deferrable: Some(self.deferrable), as_of: None }
+    }
+
+    /// Modes for a transaction that has done something: only what is so already, and READ ONLY.
+    fn change_later(&mut self, options: &BeginOptions) -> Result<()> {
+        let refuse = |what: &str| Err(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, what));
+        if options.level.is_some_and(|l| l != self.level) {
+            return refuse(if self.savepoints.is_empty() {
+                "SET TRANSACTION ISOLATION LEVEL must be called before any query"
+            } else {
+                "SET TRANSACTION ISOLATION LEVEL must not be called in a subtransaction"
+            });
+        }
+        if options.read_only == Some(false) && self.read_only {
+            return refuse(if self.savepoints.is_empty() {
+                "transaction read-write mode must be set before any query"
+            } else {
+                "cannot set transaction read-write mode inside a read-only transaction"
+            });
+        }
+        if options.deferrable.is_some() {
+            return refuse(if self.savepoints.is_empty() {
+                "SET TRANSACTION [NOT] DEFERRABLE must be called before any query"
+            } else {
+                "SET TRANSACTION [NOT] DEFERRABLE cannot be called within a subtransaction"
+            });
+        }
+        if options.as_of.is_some() {
+            return refuse("AS OF SYSTEM TIME must be set before any query");
+        }
+        self.read_only |= options.read_only == Some(true);
+        Ok(())
+    }
 }
 
 impl Session {
@@ -84,7 +131,9 @@ impl Session {
     }
 
     pub(super) fn new_transaction(&mut self, explicit: bool, options: &BeginOptions) -> OpenTransaction {
-        let isolation = options.isolation.unwrap_or_else(|| self.default_isolation());
+        let level = options.level.unwrap_or_else(|| self.default_level());
+        let isolation = isolation_named(level);
+        let deferrable = options.deferrable.unwrap_or_else(|| self.env.settings.flag("default_transaction_deferrable"));
         let read_only = options.read_only.unwrap_or_else(|| self.env.settings.flag("default_transaction_read_only"));
         let read_only = read_only || options.as_of.is_some();
         let kv = self.db.kv.begin(TxnOptions {
@@ -93,6 +142,7 @@ impl Session {
             read_only,
             as_of: options.as_of,
             description: self.env.settings.get("application_name").unwrap_or_default(),
+            session: SessionId(self.pid),
         });
         self.settings_at_begin = Some(self.env.settings.clone());
         OpenTransaction {
@@ -100,7 +150,9 @@ impl Session {
             explicit,
             failed: false,
             isolation,
+            level,
             read_only,
+            deferrable,
             // A transaction begins with its first statement: now() = statement_timestamp() there.
             start_micros: match self.env.statement_micros {
                 0 => self.env.now_micros(&self.db),
@@ -115,8 +167,8 @@ impl Session {
         }
     }
 
-    fn default_isolation(&self) -> Isolation {
-        isolation_named(&self.env.settings.get("default_transaction_isolation").unwrap_or_default())
+    fn default_level(&self) -> &'static str {
+        level_named(&self.env.settings.get("default_transaction_isolation").unwrap_or_default()).unwrap_or("serializable")
     }
 
     /// BEGIN.
@@ -129,7 +181,10 @@ impl Session {
         let options = self.begin_options(modes).await?;
         match &mut self.txn {
             // Earlier statements of this query string belong to the block, as in PostgreSQL.
-            Some(txn) if txn.answered > 0 && modes.isolation.is_none() => txn.explicit = true,
+            Some(txn) if txn.answered > 0 && modes.isolation.is_none() => {
+                txn.explicit = true;
+                txn.deferrable = modes.deferrable.unwrap_or(txn.deferrable);
+            }
             _ => {
                 self.abandon().await;
                 let txn = self.new_transaction(true, &options);
@@ -147,43 +202,30 @@ impl Session {
             Some(expr) => Some(self.system_time(expr).await?),
             None => None,
         };
-        Ok(BeginOptions { isolation: modes.isolation.map(isolation), read_only: modes.read_only, as_of })
+        Ok(BeginOptions { level: modes.isolation.map(level), read_only: modes.read_only, deferrable: modes.deferrable, as_of })
     }
 
     /// SET TRANSACTION: only before the first query.
     pub(super) async fn set_transaction(&mut self, modes: &front::TransactionModes) -> Result<()> {
         let options = self.begin_options(modes).await?;
+        self.change_modes(&options)
+    }
+
+    /// Gives the open transaction, if there is one, other modes; most only before its first query.
+    pub(super) fn change_modes(&mut self, options: &BeginOptions) -> Result<()> {
         let Some(txn) = &mut self.txn else { return Ok(()) };
-        let untouched = txn.answered == 0 && !txn.kv.has_writes();
+        let untouched = txn.answered == 0 && !txn.kv.has_writes() && txn.savepoints.is_empty();
         if !untouched {
-            if options.isolation.is_some_and(|i| i != txn.isolation) {
-                let message = if txn.savepoints.is_empty() {
-                    "SET TRANSACTION ISOLATION LEVEL must be called before any query"
-                } else {
-                    "SET TRANSACTION ISOLATION LEVEL must not be called in a subtransaction"
-                };
-                return Err(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
-            }
-            if options.read_only == Some(false) && txn.read_only {
-                let message = "transaction read-write mode must be set before any query";
-                return Err(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
-            }
-            if options.as_of.is_some() {
-                let message = "AS OF SYSTEM TIME must be set before any query";
-                return Err(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
-            }
-            if options.read_only == Some(true) {
-                txn.read_only = true;
-            }
-            return Ok(());
+            return txn.change_later(options);
         }
         let explicit = txn.explicit;
         let merged = BeginOptions {
-            isolation: Some(options.isolation.unwrap_or(txn.isolation)),
+            level: Some(options.level.unwrap_or(txn.level)),
             read_only: Some(options.read_only.unwrap_or(txn.read_only)),
-            as_of: options.as_of,
+            deferrable: Some(options.deferrable.unwrap_or(txn.deferrable)),
+            as_of: options.as_of.or_else(|| txn.in_the_past.then(|| txn.kv.read_timestamp())),
         };
-        txn.kv.rollback().await;
+        // The one that is dropped has done nothing; dropping it rolls it back.
         let txn = self.new_transaction(explicit, &merged);
         self.txn = Some(txn);
         Ok(())
@@ -191,15 +233,15 @@ impl Session {
 
     /// COMMIT. Answers with the tag: `ROLLBACK` if the block had failed.
     pub(super) async fn commit_block(&mut self, chain: bool, sink: &mut dyn ResultSink) -> Result<&'static str> {
-        let open = self.txn.as_ref().map(|t| (t.explicit, t.failed, t.isolation, t.read_only));
-        if !open.is_some_and(|(explicit, ..)| explicit) {
+        let open = self.txn.as_ref().map(|t| (t.explicit, t.failed, t.again()));
+        if !open.as_ref().is_some_and(|(explicit, ..)| *explicit) {
             if chain {
                 return Err(SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "COMMIT AND CHAIN can only be used in transaction blocks"));
             }
             let warning = SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
             self.send_notices(vec![("WARNING", warning)], sink).await?;
         }
-        let Some((_, failed, isolation, read_only)) = open else { return Ok("COMMIT") };
+        let Some((_, failed, again)) = open else { return Ok("COMMIT") };
         let tag = if failed {
             self.abandon().await;
             "ROLLBACK"
@@ -208,7 +250,6 @@ impl Session {
             "COMMIT"
         };
         if chain {
-            let again = BeginOptions { isolation: Some(isolation), read_only: Some(read_only), as_of: None };
             let txn = self.new_transaction(true, &again);
             self.txn = Some(txn);
         }
@@ -217,7 +258,7 @@ impl Session {
 
     /// ROLLBACK.
     pub(super) async fn rollback_block(&mut self, chain: bool, sink: &mut dyn ResultSink) -> Result<()> {
-        let again = self.txn.as_ref().map(|t| BeginOptions { isolation: Some(t.isolation), read_only: Some(t.read_only), as_of: None });
+        let again = self.txn.as_ref().map(OpenTransaction::again);
         if !self.txn.as_ref().is_some_and(|t| t.explicit) {
             if chain {
                 let message = "ROLLBACK AND CHAIN can only be used in transaction blocks";
@@ -243,6 +284,7 @@ impl Session {
         match outcome {
             Ok(()) => {
                 SqlCounters::add(&self.db.counters.commits);
+                self.env.functions.advisory.rollback_to(0).await;
                 self.finish_transaction(true);
                 Ok(())
             }
@@ -257,6 +299,7 @@ impl Session {
     /// The commit proper; on an error the transaction is left for the caller to run again or abandon.
     pub(super) async fn commit_kv(&mut self) -> Result<()> {
         self.run_deferred_checks(false).await?;
+        self.env.functions.advisory.check()?;
         let cancel = self.cancel.clone();
         match &mut self.txn {
             // A commit is not given up half way: its outcome would be unknown.
@@ -297,6 +340,7 @@ impl Session {
         if let Some(txn) = &mut self.txn {
             txn.kv.rollback().await;
             SqlCounters::add(&self.db.counters.rollbacks);
+            self.env.functions.advisory.rollback_to(0).await;
             self.finish_transaction(false);
         }
     }
@@ -305,6 +349,7 @@ impl Session {
     pub(super) fn savepoint(&mut self, name: &str) -> Result<()> {
         let settings = (self.env.settings.clone(), self.local_settings.clone());
         let portals = self.portals.keys().cloned().collect();
+        let locks = self.env.functions.advisory.in_transaction();
         let txn = self.block("SAVEPOINT")?;
         let kv = txn.kv.savepoint();
         txn.savepoints.push(NamedSavepoint {
@@ -315,6 +360,7 @@ impl Session {
             deferred: txn.deferred.mark(),
             settings,
             portals,
+            locks,
         });
         Ok(())
     }
@@ -328,7 +374,7 @@ impl Session {
     }
 
     /// ROLLBACK TO SAVEPOINT: also what gets a failed block going again.
-    pub(super) fn rollback_to(&mut self, name: &str) -> Result<()> {
+    pub(super) async fn rollback_to(&mut self, name: &str) -> Result<()> {
         let txn = self.block("ROLLBACK TO SAVEPOINT")?;
         let at = find_savepoint(txn, name)?;
         let savepoint = &txn.savepoints[at];
@@ -337,6 +383,7 @@ impl Session {
         txn.changes = savepoint.changes.clone();
         txn.deferred.rollback_to(savepoint.deferred);
         let ((settings, local), portals) = (savepoint.settings.clone(), savepoint.portals.clone());
+        let locks = savepoint.locks;
         txn.savepoints.truncate(at + 1);
         txn.failed = false;
         if settings != self.env.settings {
@@ -345,6 +392,7 @@ impl Session {
         }
         self.portals.retain(|name, portal| portals.contains(name) || portal.held());
         self.list_cursors();
+        self.env.functions.advisory.rollback_to(locks).await;
         Ok(())
     }
 
@@ -373,8 +421,9 @@ impl Session {
         Ok(catalog)
     }
 
-    /// Refuses statements in a failed block.
+    /// Refuses statements in a failed block, and all in a session that lost what it relies on.
     pub(super) fn check_usable(&self) -> Result<()> {
+        self.env.functions.advisory.check()?;
         match &self.txn {
             Some(txn) if txn.failed => {
                 let message = "current transaction is aborted, commands ignored until end of transaction block";
@@ -390,6 +439,11 @@ impl Session {
             Some(txn) if txn.explicit => {
                 // Cursors stay: ROLLBACK TO a savepoint goes on with those declared before it.
                 txn.failed = true;
+                if txn.savepoints.is_empty() {
+                    // Nothing can go on from here, so nobody has to wait for what it locked until its client says ROLLBACK.
+                    txn.kv.rollback().await;
+                    self.env.functions.advisory.rollback_to(0).await;
+                }
                 self.portals.retain(|_, portal| portal.cursor.is_some());
             }
             _ => self.abandon().await,
@@ -402,28 +456,26 @@ fn find_savepoint(txn: &OpenTransaction, name: &str) -> Result<usize> {
     at.ok_or_else(|| SqlError::new(SqlState::INVALID_SAVEPOINT, format!("savepoint \"{name}\" does not exist")))
 }
 
-/// The level that gives at least what was asked.
-fn isolation(asked: front::Isolation) -> Isolation {
+/// A level's name.
+pub(super) fn level(asked: front::Isolation) -> &'static str {
     match asked {
-        front::Isolation::ReadUncommitted | front::Isolation::ReadCommitted => Isolation::ReadCommitted,
-        front::Isolation::RepeatableRead => Isolation::RepeatableRead,
-        front::Isolation::Serializable => Isolation::Serializable,
+        front::Isolation::ReadUncommitted => "read uncommitted",
+        front::Isolation::ReadCommitted => "read committed",
+        front::Isolation::RepeatableRead => "repeatable read",
+        front::Isolation::Serializable => "serializable",
     }
 }
 
-fn isolation_named(name: &str) -> Isolation {
-    match name {
+/// The level of this name, written in any case.
+pub(super) fn level_named(name: &str) -> Option<&'static str> {
+    ["serializable", "repeatable read", "read committed", "read uncommitted"].into_iter().find(|l| l.eq_ignore_ascii_case(name))
+}
+
+/// The isolation that gives at least what a level asks for.
+fn isolation_named(level: &str) -> Isolation {
+    match level {
         "read committed" | "read uncommitted" => Isolation::ReadCommitted,
         "repeatable read" => Isolation::RepeatableRead,
         _ => Isolation::Serializable,
-    }
-}
-
-/// What `SHOW transaction_isolation` says.
-pub fn isolation_name(isolation: Isolation) -> &'static str {
-    match isolation {
-        Isolation::Serializable => "serializable",
-        Isolation::RepeatableRead => "repeatable read",
-        Isolation::ReadCommitted => "read committed",
     }
 }

@@ -26,7 +26,7 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::{Gateway, Txn};
-use crate::api::{Expect, KvError};
+use crate::api::{Expect, KvError, RetryCause};
 use crate::request::{Fate, Header, Landing, Reads, Request, Response, Write};
 use crate::router::{Backoff, Route, Router, SendError, unexpected};
 
@@ -225,11 +225,7 @@ impl Txn {
                 Laid::Again => backoff.pause(&router, "a range of this transaction's writes does not answer").await?,
             }
         }
-        Err(KvError::Retry {
-            reason: "the commit was pushed too often by concurrent transactions".into(),
-            key: anchor.clone(),
-            other: None,
-        })
+        Err(RetryCause::PushedTooOften.at(anchor.clone()))
     }
 
     async fn one_phase(&mut self, route: &Route, writes: &[Write], at: Timestamp, progress: &mut Progress) -> Result<OnePhase, KvError> {

@@ -8,7 +8,7 @@ use meridian_storage::{Key, Span};
 use smallvec::SmallVec;
 
 use super::Txn;
-use crate::api::{Columns, Get, Got, Isolation, KvError, LockWait, Locking, Page, Scan};
+use crate::api::{Columns, Get, Got, Isolation, KvError, LockWait, Locking, Page, RetryCause, Scan};
 use crate::leaseholder::{covered, raw_columns, rest};
 use crate::request::{Header, PointGet, PointReply, RangeScan, Reads, Request, Response, ScanReply, SpanRead};
 use crate::router::{Backoff, Route, Router, SendError, unexpected};
@@ -134,7 +134,7 @@ impl Txn {
     /// A lock gave a version that the snapshot does not have.
     fn newer_than_snapshot(&self, key: &Key, other: Option<meridian_storage::mvcc::AttemptId>) -> Result<(), KvError> {
         if self.options.isolation == Isolation::RepeatableRead {
-            return Err(KvError::Retry { reason: "could not serialize access due to concurrent update".into(), key: key.clone(), other });
+            return Err(KvError::Retry { cause: RetryCause::WriteConflict, key: key.clone(), columns: Vec::new(), other });
         }
         Ok(())
     }
@@ -154,11 +154,7 @@ impl Txn {
     /// C3: asks the leaseholders whether `reads` hold at `at`, in parallel.
     pub(super) async fn validate(&mut self, reads: Reads, at: Timestamp) -> Result<(), KvError> {
         if self.reads.overflowed() {
-            return Err(KvError::Retry {
-                reason: "the transaction read too much to be validated at a later time".into(),
-                key: Key::new(),
-                other: None,
-            });
+            return Err(RetryCause::TooManyReads.at(Key::new()));
         }
         if reads.is_empty() {
             return Ok(());
@@ -179,11 +175,7 @@ impl Txn {
                     } else {
                         let read = pending.spans[i - points].clone();
                         if !route.span.covers(&read.span) {
-                            return Err(KvError::Retry {
-                                reason: "a range that this transaction scanned was split meanwhile".into(),
-                                key: read.span.start.clone(),
-                                other: None,
-                            });
+                            return Err(RetryCause::RangeSplit.at(read.span.start.clone()));
                         }
                         part.spans.push(read);
                     }
@@ -237,7 +229,8 @@ impl Txn {
         let (mut bytes, mut moved_to) = (0u64, Timestamp::ZERO);
         let bytes_max = if scan.limit_bytes == 0 { PAGE_BYTES } else { scan.limit_bytes };
         while let Some(span) = left {
-            let request = range_scan(&scan, &span, lock, overlay, page.rows.len() as u64, bytes_max - bytes);
+            let mut request = range_scan(&scan, &span, lock, overlay, page.rows.len() as u64, bytes_max - bytes);
+            request.snapshot = lock.is_some() && self.options.isolation == Isolation::RepeatableRead;
             let (part, reply) = self.scan_range(request).await?;
             let stopped = reply.resume.is_some();
             let stretch = covered(&part.span, part.direction, reply.resume.as_ref());
@@ -420,9 +413,10 @@ fn range_scan(scan: &Scan, span: &Span, lock: Option<Locking>, overlay: bool, ha
         limit_bytes: bytes.max(1),
         program: if local_program { None } else { scan.program.clone() },
         lock,
+        snapshot: false,
     }
 }
 
 fn changed_before_lock(key: &Key) -> KvError {
-    KvError::Retry { reason: "a row changed between this transaction's read and its lock".into(), key: key.clone(), other: None }
+    RetryCause::ChangedBeforeLock.at(key.clone())
 }

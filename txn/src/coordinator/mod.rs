@@ -8,7 +8,7 @@
 //!   commit         one range: one proposal (one-phase); several: intents and staging record in parallel     (commit.rs)
 //!   answer         when now().earliest has passed the commit timestamp and every version seen             (T3, C10)
 //! ```
-//! `buffer` holds the writes and the savepoints, `bulk` lays those of a bulk load early, `reads` the read set, `registry` the node's live attempts and the search for deadlocks.
+//! `session_locks` are the locks that outlive transactions. `buffer` holds the writes and the savepoints, `bulk` lays those of a bulk load early, `reads` the read set, `registry` the node's live attempts and the search for deadlocks.
 
 mod buffer;
 mod bulk;
@@ -16,6 +16,7 @@ mod commit;
 mod fetch;
 mod reads;
 mod registry;
+mod session_locks;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -41,6 +42,8 @@ use buffer::WriteBuffer;
 use bulk::Bulk;
 use reads::ReadSet;
 pub(crate) use registry::{Live, Registry};
+pub use session_locks::lock_name;
+pub(crate) use session_locks::{Locks, OwnersLease};
 
 /// Bytes of one key with its value at most: what one proposal and one message between nodes carry well.
 const ENTRY_BYTES_MAX: usize = 16 << 20;
@@ -52,6 +55,9 @@ pub(crate) struct Gateway {
     pub clock: Clock,
     pub config: Config,
     pub counter: AtomicU32,
+    /// Sessions that hold locks, or have.
+    pub owners: AtomicU32,
+    pub lease: Arc<OwnersLease>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +167,7 @@ impl Txn {
     /// After this others may have to wait for this attempt, and can ask whether it lives.
     fn enter(&mut self) {
         if self.live.is_none() {
-            self.live = Some(self.gateway.router.registry.enter(self.attempt));
+            self.live = Some(self.gateway.router.registry.enter(self.attempt, self.options.session));
         }
     }
 
@@ -378,6 +384,18 @@ impl KvTxn for Txn {
         self.reads = ReadSet::default();
         self.hint = Timestamp::ZERO;
         self.state = State::Open;
+    }
+
+    async fn advance(&mut self) -> Result<(), KvError> {
+        self.check_open()?;
+        if self.options.as_of.is_some() {
+            return Ok(());
+        }
+        // Reads that hold no more do no harm here: the snapshot that they belong to stays.
+        match self.move_to(self.gateway.clock.now().latest).await {
+            Err(KvError::Retry { .. }) => Ok(()),
+            other => self.settle(other),
+        }
     }
 
     fn has_writes(&self) -> bool {

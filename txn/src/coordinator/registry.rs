@@ -8,6 +8,7 @@
 //!                                                          n2: B → probe [A,B,C]
 //!                                                          n3: C → waits for A, which is in the path: a circle
 //! ```
+//! A session may have several attempts at once (its transaction, and the owner of its advisory locks): they wait and hold as one.
 //! Whoever closes the circle names the youngest in it, and that one's coordinator gives up (`40P01`). Waits are reported again several
 //! times a second and forgotten after one, so lost messages cost time, not correctness.
 
@@ -21,7 +22,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::api::KvError;
+use crate::api::{KvError, SessionId};
 use crate::attempt;
 use crate::request::NodeMessage;
 use crate::router::Router;
@@ -41,6 +42,11 @@ pub struct Live {
 }
 
 impl Live {
+    /// A verdict that was carried out, or came too late, counts no more: an owner of session locks lives on.
+    pub fn acquit(&self) {
+        *self.verdict.lock() = None;
+    }
+
     /// Resolves when this attempt was chosen as the victim of a deadlock.
     pub async fn condemned(&self) -> KvError {
         loop {
@@ -56,6 +62,7 @@ impl Live {
 #[derive(Debug, Default)]
 struct Entry {
     live: Arc<Live>,
+    session: SessionId,
     waits: BTreeMap<Key, (Instant, Vec<AttemptId>)>,
 }
 
@@ -76,8 +83,16 @@ impl Registry {
     }
 
     /// From here on others may find `attempt` in their way.
-    pub(crate) fn enter(&self, attempt: AttemptId) -> Arc<Live> {
-        self.attempts.lock().entry(attempt).or_default().live.clone()
+    pub(crate) fn enter(&self, attempt: AttemptId, session: SessionId) -> Arc<Live> {
+        let mut attempts = self.attempts.lock();
+        let entry = attempts.entry(attempt).or_default();
+        entry.session = session;
+        entry.live.clone()
+    }
+
+    /// Whose attempt it is.
+    pub(crate) fn session_of(&self, attempt: AttemptId) -> SessionId {
+        self.attempts.lock().get(&attempt).map_or(SessionId::NONE, |e| e.session)
     }
 
     /// `attempt` is over, its intents resolved.
@@ -119,7 +134,8 @@ impl Registry {
             NodeMessage::Probe { path, key } => {
                 let Some(last) = path.last() else { return };
                 for next in self.waits_of(*last) {
-                    if let Some(at) = path.iter().position(|p| *p == next) {
+                    let again = path.iter().position(|p| *p == next || self.same_session(*p, next));
+                    if let Some(at) = again {
                         let circle = &path[at..];
                         let Some(victim) = circle.iter().copied().reduce(|a, b| if attempt::younger(a, b) { a } else { b }) else {
                             continue;
@@ -135,23 +151,39 @@ impl Registry {
             }
             NodeMessage::Victim { victim, key, detail } => {
                 let attempts = self.attempts.lock();
-                let Some(entry) = attempts.get(&victim) else { return };
-                // It may have got what it waited for meanwhile.
-                if entry.waits.values().any(|(at, _)| at.elapsed() < WAIT_STALE) {
-                    *entry.live.verdict.lock() = Some(KvError::Deadlock { key, detail });
-                    entry.live.told.notify_waiters();
+                for (_, entry) in one_session(&attempts, victim) {
+                    // It may have got what it waited for meanwhile.
+                    if entry.waits.values().any(|(at, _)| at.elapsed() < WAIT_STALE) {
+                        *entry.live.verdict.lock() = Some(KvError::Deadlock { key: key.clone(), detail: detail.clone() });
+                        entry.live.told.notify_waiters();
+                    }
                 }
             }
         }
     }
 
+    fn same_session(&self, a: AttemptId, b: AttemptId) -> bool {
+        let attempts = self.attempts.lock();
+        let session = |x| attempts.get(&x).map(|e| e.session).filter(|s| *s != SessionId::NONE);
+        session(a).is_some_and(|s| session(b) == Some(s))
+    }
+
+    /// Whom an attempt waits for, or its session under another attempt's name: what the session holds is held until that is through.
     fn waits_of(&self, attempt: AttemptId) -> Vec<AttemptId> {
         let attempts = self.attempts.lock();
-        let Some(entry) = attempts.get(&attempt) else { return Vec::new() };
+        let waits = one_session(&attempts, attempt).flat_map(|(_, entry)| entry.waits.values());
         let mut all: Vec<AttemptId> =
-            entry.waits.values().filter(|(at, _)| at.elapsed() < WAIT_STALE).flat_map(|(_, holders)| holders.iter().copied()).collect();
+            waits.filter(|(at, _)| at.elapsed() < WAIT_STALE).flat_map(|(_, holders)| holders.iter().copied()).collect();
         all.sort();
         all.dedup();
         all
     }
+}
+
+/// The attempts of the session that runs `attempt`, that one first.
+fn one_session(attempts: &BTreeMap<AttemptId, Entry>, attempt: AttemptId) -> impl Iterator<Item = (AttemptId, &Entry)> {
+    let own = attempts.get(&attempt);
+    let session = own.map_or(SessionId::NONE, |e| e.session);
+    let others = (session != SessionId::NONE).then_some(attempts).into_iter().flatten();
+    own.map(|e| (attempt, e)).into_iter().chain(others.filter(move |(a, e)| **a != attempt && e.session == session).map(|(a, e)| (*a, e)))
 }

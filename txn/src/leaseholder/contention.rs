@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::locks::Queued;
 use super::range::{Blocked, RangeState};
 use super::{Known, Leaseholders};
-use crate::api::{KvError, LockWait};
+use crate::api::{KvError, LockWait, RetryCause};
 use crate::attempt::NOBODY;
 use crate::request::{Fate, Header, Refusal};
 use crate::router::Router;
@@ -57,9 +57,7 @@ impl Drop for Place<'_> {
 fn sent_away(state: &RangeState, key: &Key) -> Refusal {
     match state.admit(&state.lock(), key) {
         Err(Blocked::Refused(refusal)) => *refusal,
-        _ => {
-            KvError::Retry { reason: "the transaction was ended while it waited for another".into(), key: key.clone(), other: None }.into()
-        }
+        _ => RetryCause::Ended.at(key.clone()).into(),
     }
 }
 

@@ -204,6 +204,45 @@ impl LockTable {
         all
     }
 
+    /// Gives up one lock of `attempt` and its place in that queue, or all of the lock but `keep`.
+    pub fn release_one(&mut self, key: &[u8], attempt: AttemptId, keep: Option<LockStrength>) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.waiters.retain(|w| w.attempt != attempt);
+            match keep {
+                Some(strength) => {
+                    for holder in entry.holders.iter_mut().filter(|h| h.attempt == attempt) {
+                        holder.strength = holder.strength.min(strength);
+                    }
+                }
+                None => {
+                    entry.holders.retain(|h| h.attempt != attempt);
+                    if let Some(keys) = self.held.get_mut(&attempt) {
+                        keys.retain(|k| k[..] != *key);
+                        if keys.is_empty() {
+                            self.held.remove(&attempt);
+                        }
+                    }
+                }
+            }
+        }
+        self.settle(key);
+    }
+
+    /// Everybody who holds something here.
+    pub fn holders(&self) -> impl Iterator<Item = AttemptId> {
+        self.held.keys().copied()
+    }
+
+    /// Who holds and who waits, key by key: attempt, strength, and whom a waiter waits for.
+    #[allow(clippy::type_complexity)]
+    pub fn list(&self) -> impl Iterator<Item = (&Key, AttemptId, LockStrength, Option<Vec<AttemptId>>)> {
+        self.entries.iter().flat_map(move |(key, entry)| {
+            let holders = entry.holders.iter().map(move |h| (key, h.attempt, h.strength, None));
+            let waiters = entry.waiters.iter().filter(|w| !w.wake.is_closed());
+            holders.chain(waiters.map(move |w| (key, w.attempt, w.strength, Some(self.waits_for(key, w.id)))))
+        })
+    }
+
     /// Frees everything that `attempt` holds or waits for in this range.
     pub fn release_all(&mut self, attempt: AttemptId) {
         for key in self.held.remove(&attempt).unwrap_or_default() {

@@ -9,6 +9,7 @@
 //!   write        one-phase commit, intents, resolution (C4, C8)
 //!   records      transaction records: staging, final states, pushes, recovery (C5–C7)
 //!   contention   waiting, and whom one does not wait for
+//!   inventory    who holds and who waits, for people to see; locks of the dead go
 //!   gc           old versions and old records go
 //! ```
 //! Evaluation is synchronous and awaits nothing: it answers, or names what is in the way. [`Leaseholders::execute`] is the thin shell
@@ -16,6 +17,7 @@
 
 mod contention;
 mod gc;
+mod inventory;
 mod latches;
 mod locks;
 mod range;
@@ -51,6 +53,7 @@ use tscache::TimestampCache;
 use write::{Evaluated, Outcome};
 
 pub use gc::Protected;
+pub(crate) use locks::conflicts;
 pub(crate) use range::RangeState;
 pub(crate) use read::{covered, raw_columns, rest};
 
@@ -254,6 +257,12 @@ impl Leaseholders {
                 Ok(Response::Done)
             }
             Request::Split { key } => self.split(state, key).await,
+            Request::Unlock { key, keep } => {
+                let mut inner = state.lock();
+                state.admit(&inner, key).map_err(refusal)?;
+                inner.locks.release_one(key, header.attempt, *keep);
+                Ok(Response::Done)
+            }
             _ => self.change(state, header, request).await,
         }
     }
@@ -277,7 +286,12 @@ impl Leaseholders {
                 Request::Recover { target, anchor, staged, commit } => self.try_recover(state, *target, anchor, *staged, *commit),
                 Request::Resolve { target, at, keys } => self.try_resolve(state, *target, *at, keys),
                 Request::ResolveSpan { target, at, span } => self.try_resolve_span(state, *target, *at, span),
-                Request::Get { .. } | Request::Scan(_) | Request::Validate { .. } | Request::Release { .. } | Request::Split { .. } => {
+                Request::Get { .. }
+                | Request::Scan(_)
+                | Request::Validate { .. }
+                | Request::Release { .. }
+                | Request::Unlock { .. }
+                | Request::Split { .. } => {
                     return Err(KvError::Internal("not a change".into()).into());
                 }
             };

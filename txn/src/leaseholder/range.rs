@@ -237,6 +237,15 @@ impl RangeState {
         }
     }
 
+    /// Who waits for the intent on which key.
+    pub fn waits_for_intents(&self) -> Vec<(Key, AttemptId)> {
+        let inner = self.lock();
+        let open = |(key, waiters): (&Key, &Vec<(AttemptId, oneshot::Sender<()>)>)| {
+            waiters.iter().filter(|(_, w)| !w.is_closed()).map(|(a, _)| (key.clone(), *a)).collect::<Vec<_>>()
+        };
+        inner.intent_waits.iter().flat_map(open).collect()
+    }
+
     /// The closed timestamp that a command proposed now may carry, given the target.
     pub fn close(&self, target: Timestamp) -> Timestamp {
         let mut inner = self.lock();

@@ -14,7 +14,7 @@ use super::Leaseholders;
 use super::latches::LatchSpec;
 use super::locks::Acquired;
 use super::range::{Blocked, Inner, RangeState};
-use crate::api::{Columns, KvError, LockWait, Locking, Program};
+use crate::api::{Columns, KvError, LockWait, Locking, Program, RetryCause};
 use crate::digest::{self, Hasher};
 use crate::request::{Header, LockedRow, PointGet, PointReply, RangeScan, Reads, Request, Response, ScanReply, SpanRead};
 
@@ -155,7 +155,8 @@ impl Leaseholders {
         let program = self.program(scan.program.as_ref())?;
         let mut locked = Vec::new();
         let mut stopped: Option<Blocked> = None;
-        let stretch = run(reader, scan, Timestamp::MAX, VISITS_MAX, program, &mut |key, version| {
+        let at = if scan.snapshot { header.read_ts } else { Timestamp::MAX };
+        let stretch = run(reader, scan, at, VISITS_MAX, program, &mut |key, version| {
             let key = Key::copy_from_slice(key);
             if lock.wait == LockWait::SkipLocked && mvcc::intent(reader, &key).is_ok_and(|i| i.is_some_and(|i| i.attempt != header.attempt))
             {
@@ -163,6 +164,7 @@ impl Leaseholders {
             }
             let taken = take_lock(&mut state.lock(), &key, header.attempt, lock);
             match taken {
+                Ok(true) if scan.snapshot && is_newer(reader, &key, header.read_ts, &mut stopped) => Verdict::Stop,
                 Ok(true) => {
                     let mut hasher = Hasher::default();
                     hasher.bytes(version.value.unwrap_or_default());
@@ -295,7 +297,7 @@ impl Leaseholders {
             }
             let value = now.as_ref().and_then(|v| v.value.as_ref());
             if digest::point(value, &point.columns) != point.digest {
-                return Err(changed(key, now.map(|v| v.writer)));
+                return Err(changed(key, &point.columns, now.map(|v| v.writer)));
             }
         }
         for read in reads.spans.iter().filter(|s| s.valid_at < at) {
@@ -319,10 +321,25 @@ impl Leaseholders {
             limit_bytes: u64::MAX,
             program: read.program.clone(),
             lock: None,
+            snapshot: false,
         };
         let program = self.program(read.program.as_ref())?;
         let stretch = run(reader, &scan, at, usize::MAX, program, &mut |_, _| Verdict::Take)?;
-        if stretch.digest != read.digest { Err(changed(&read.span.start, None)) } else { Ok(stretch.newest) }
+        if stretch.digest == read.digest {
+            return Ok(stretch.newest);
+        }
+        // For the message: a row that is new. One that went has left none.
+        let mut found: Option<(Key, AttemptId)> = None;
+        mvcc::scan(reader, &read.span, at, Direction::Forward, &mut |key, version| {
+            if version.ts > read.valid_at {
+                found = Some((Key::copy_from_slice(key), version.writer));
+            }
+            found.is_none()
+        })?;
+        Err(match found {
+            Some((key, writer)) => changed(&key, &read.columns, Some(writer)),
+            None => changed(&read.span.start, &read.columns, None),
+        })
     }
 
     /// The foreign intent at or below `at` that a scan in `direction` meets first.
@@ -361,8 +378,12 @@ pub(super) fn raise(inner: &mut Inner, reads: &Reads, at: Timestamp, attempt: At
     }
 }
 
-fn changed(key: &Key, other: Option<AttemptId>) -> Blocked {
-    KvError::Retry { reason: "what this transaction read was changed by a concurrent transaction".into(), key: key.clone(), other }.into()
+fn changed(key: &Key, columns: &Columns, other: Option<AttemptId>) -> Blocked {
+    let columns = match columns {
+        Columns::Some(ids) => ids.to_vec(),
+        Columns::All | Columns::Existence => Vec::new(),
+    };
+    KvError::Retry { cause: RetryCause::ReadChanged, key: key.clone(), columns, other }.into()
 }
 
 /// Takes a row lock. `false`: skipped.
@@ -394,6 +415,19 @@ pub(crate) fn covered(span: &Span, direction: Direction, resume: Option<&Span>) 
         (Some(left), Direction::Forward) => Span { start: span.start.clone(), end: left.start.clone() },
         (Some(left), Direction::Reverse) => Span { start: left.end.clone(), end: span.end.clone() },
     }
+}
+
+/// Whether a row of a snapshot has changed since, and the conflict or error that this is.
+fn is_newer(reader: &dyn Reader, key: &Key, read_ts: Timestamp, stopped: &mut Option<Blocked>) -> bool {
+    match mvcc::get(reader, key, Timestamp::MAX) {
+        Ok(Some(v)) if v.ts > read_ts => {
+            let (cause, other) = (RetryCause::WriteConflict, Some(v.writer));
+            *stopped = Some(KvError::Retry { cause, key: key.clone(), columns: Vec::new(), other }.into());
+        }
+        Ok(_) => {}
+        Err(error) => *stopped = Some(error.into()),
+    }
+    stopped.is_some()
 }
 
 /// Rows without a program, packed into one buffer: two allocations a page instead of two a row.

@@ -13,7 +13,7 @@ use meridian_storage::{Batch, Key};
 use super::Leaseholders;
 use super::range::{After, Blocked, LatchGuard, RangeState};
 use super::write::{Evaluated, Outcome};
-use crate::api::KvError;
+use crate::api::{KvError, RetryCause};
 use crate::record::{Record, Status};
 use crate::request::{Fate, Header, Response};
 
@@ -257,8 +257,7 @@ impl Leaseholders {
 }
 
 fn taken_for_dead(anchor: &Key) -> Blocked {
-    let reason = "this transaction was aborted by one that took its coordinator for dead".into();
-    KvError::Retry { reason, key: anchor.clone(), other: None }.into()
+    RetryCause::TakenForDead.at(anchor.clone()).into()
 }
 
 /// What is latched for a record: right after its anchor, so in the same range.

@@ -13,7 +13,7 @@ use super::latches::LatchSpec;
 use super::range::{After, Blocked, LatchGuard, RangeState};
 use super::read::{raise, take_lock};
 use super::records::record_latch;
-use crate::api::KvError;
+use crate::api::{KvError, RetryCause};
 use crate::request::{Header, LANDING_LOCK, Landing, Reads, Response, Write};
 
 /// An evaluated command, its latches held, ready to propose.
@@ -368,12 +368,8 @@ impl Leaseholders {
             Landing::Version(expected) => newest.as_ref().map(|v| (v.ts, v.writer)) == expected,
         };
         if !holds {
-            return Err(KvError::Retry {
-                reason: "a row that this transaction changes was changed by a concurrent transaction".into(),
-                key: write.key.clone(),
-                other: newest.map(|v| v.writer),
-            }
-            .into());
+            let other = newest.map(|v| v.writer);
+            return Err(KvError::Retry { cause: RetryCause::WriteConflict, key: write.key.clone(), columns: Vec::new(), other }.into());
         }
         Ok(Checked::Above(newest.map_or(Timestamp::ZERO, |v| v.ts.next())))
     }

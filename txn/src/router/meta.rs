@@ -50,6 +50,7 @@ impl Router {
             limit_bytes: u64::MAX,
             program: None,
             lock: None,
+            snapshot: false,
         };
         let header = self.system_header();
         let mut backoff = Backoff::new();

@@ -28,7 +28,7 @@ use parking_lot::Mutex;
 use rand::Rng as _;
 use tokio::time::{Instant, sleep};
 
-use crate::api::KvError;
+use crate::api::{KvError, LockInfo, SessionId};
 use crate::attempt::{self, NOBODY};
 use crate::coordinator::Registry;
 use crate::leaseholder::{Leaseholders, RangeState, span_of};
@@ -415,9 +415,50 @@ impl Router {
         if node == self.node {
             return Some(self.registry.is_alive(attempt));
         }
-        let body = postcard::to_stdvec(&Envelope::Alive(vec![attempt])).ok()?;
+        self.question::<Vec<bool>>(node, &Envelope::Alive(vec![attempt])).await?.first().copied()
+    }
+
+    /// Which of `attempts` are still run by `node`; `None` if it cannot be reached.
+    pub(crate) async fn all_alive(&self, node: NodeId, attempts: &[AttemptId]) -> Option<Vec<bool>> {
+        if node == self.node {
+            return Some(attempts.iter().map(|a| self.registry.is_alive(*a)).collect());
+        }
+        let answer: Vec<bool> = self.question(node, &Envelope::Alive(attempts.to_vec())).await?;
+        (answer.len() == attempts.len()).then_some(answer)
+    }
+
+    /// A quick question to another node; `None` if it does not answer.
+    async fn question<T: serde::de::DeserializeOwned>(&self, node: NodeId, envelope: &Envelope) -> Option<T> {
+        let body = postcard::to_stdvec(envelope).ok()?;
         let answer = self.transport.call(node, TrafficClass::Kv, Service::Kv, body.into(), ALIVE_TIMEOUT).await.ok()?;
-        postcard::from_bytes::<Vec<bool>>(&answer).ok()?.first().copied()
+        postcard::from_bytes(&answer).ok()
+    }
+
+    /// Locks held and waited for on all nodes that answer, with the sessions that they belong to.
+    pub(crate) async fn locks(&self) -> Vec<LockInfo> {
+        let others: Vec<NodeId> = self.directory.nodes().iter().map(|n| n.id).filter(|n| *n != self.node).collect();
+        let mut all = self.leaseholders.inventory();
+        let answers = join_all(others.iter().map(|node| self.question::<Vec<LockInfo>>(*node, &Envelope::Locks))).await;
+        all.extend(answers.into_iter().flatten().flatten());
+        let mut asked: std::collections::BTreeMap<NodeId, Vec<AttemptId>> = Default::default();
+        for attempt in all.iter().flat_map(|l| l.waits_for.iter().chain([&l.attempt])) {
+            asked.entry(attempt::coordinator(*attempt)).or_default().push(*attempt);
+        }
+        let mut sessions: std::collections::BTreeMap<AttemptId, SessionId> = Default::default();
+        for (node, mut attempts) in asked {
+            attempts.sort();
+            attempts.dedup();
+            let answer = match node == self.node {
+                true => Some(attempts.iter().map(|a| self.registry.session_of(*a)).collect()),
+                false => self.question::<Vec<SessionId>>(node, &Envelope::Sessions(attempts.clone())).await,
+            };
+            sessions.extend(attempts.into_iter().zip(answer.unwrap_or_default()));
+        }
+        for lock in &mut all {
+            lock.session = sessions.get(&lock.attempt).copied().unwrap_or_default();
+            lock.blocked_by = lock.waits_for.iter().filter_map(|a| sessions.get(a)).copied().filter(|s| *s != SessionId::NONE).collect();
+        }
+        all
     }
 
     /// Tells the waiter's coordinator whom it waits for.
@@ -444,6 +485,8 @@ impl Router {
         let answer = match envelope {
             Envelope::Batch(batch) => postcard::to_stdvec(&self.serve_batch(batch).await),
             Envelope::Alive(attempts) => postcard::to_stdvec(&attempts.iter().map(|a| self.registry.is_alive(*a)).collect::<Vec<_>>()),
+            Envelope::Locks => postcard::to_stdvec(&self.leaseholders.inventory()),
+            Envelope::Sessions(attempts) => postcard::to_stdvec(&attempts.iter().map(|a| self.registry.session_of(*a)).collect::<Vec<_>>()),
             Envelope::Node(message) => {
                 self.registry.hear(message, self);
                 Ok(Vec::new())

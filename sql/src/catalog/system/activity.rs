@@ -6,6 +6,7 @@ use super::Cx;
 use super::cells::{Row, array, row};
 use super::extras::{Activity, SettingInfo};
 use super::view::shown_indexes;
+use crate::exec::dml::describe::describe_key;
 use crate::types::{DataType, Datum};
 
 /// Rows of the tables of this topic.
@@ -14,13 +15,6 @@ pub fn rows(cx: &Cx<'_>, table: &str) -> Option<Vec<Row>> {
     Some(match table {
         "pg_stat_activity" => cx.extras.activity().iter().map(|a| activity(cx, a)).collect(),
         "pg_settings" => cx.extras.settings().iter().map(|s| setting(cx, s)).collect(),
-        "pg_locks" => {
-            let lock = |l: super::extras::Lock| {
-                let database = l.relation.map(|_| cx.view.database);
-                row![l.locktype, database, l.relation, (), (), (), (), (), (), (), l.pid.to_string(), l.pid, l.mode, l.granted, false, ()]
-            };
-            cx.extras.locks().into_iter().map(lock).collect()
-        }
         "pg_prepared_statements" => {
             let statement = |p: super::extras::PreparedStatement| {
                 let types = array(DataType::REGTYPE, p.parameters.iter().copied());
@@ -37,6 +31,20 @@ pub fn rows(cx: &Cx<'_>, table: &str) -> Option<Vec<Row>> {
         "pg_stat_database" => databases(cx),
         _ => return None,
     })
+}
+
+/// `pg_locks`. A row is shown by its table and, as `virtualxid`, its key in words: there are no pages here.
+pub async fn locks(cx: &Cx<'_>) -> Vec<Row> {
+    let lock = |l: super::extras::Lock| {
+        let found = l.key.as_ref().and_then(|key| describe_key(&cx.view.catalog, key));
+        let relation = found.as_ref().map(|f| f.relation.id);
+        let database = l.database.or(found.as_ref().map(|f| f.relation.database));
+        let key = found.map(|f| format!("{} {}", f.index.name, f.text));
+        let (class, object, form) = (l.object.map(|o| o.0), l.object.map(|o| o.1), l.object.map(|o| o.2));
+        let pid = (l.pid != 0).then_some(l.pid);
+        row![l.locktype, database, relation, (), (), key, (), class, object, form, l.transaction, pid, l.mode, l.granted, false, ()]
+    };
+    cx.extras.locks().await.into_iter().map(lock).collect()
 }
 
 fn activity(cx: &Cx<'_>, a: &Activity) -> Row {

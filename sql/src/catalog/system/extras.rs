@@ -59,11 +59,17 @@ pub struct SettingInfo {
 /// A row of `pg_locks`.
 #[derive(Clone, Debug, Default)]
 pub struct Lock {
-    /// `relation`, `tuple`, `advisory`, ….
+    /// `tuple` or `advisory`.
     pub locktype: &'static str,
-    /// Table, if it is one.
-    pub relation: Option<Oid>,
-    /// Session.
+    /// Database of an advisory lock; a row's is that of its table.
+    pub database: Option<Oid>,
+    /// The row's key below, if it is one.
+    pub key: Option<bytes::Bytes>,
+    /// `classid`, `objid` and `objsubid` of an advisory lock.
+    pub object: Option<(Oid, Oid, i16)>,
+    /// The transaction that holds or waits, or the session's owner of advisory locks.
+    pub transaction: String,
+    /// Session; 0: not known, or a transaction of a node itself.
     pub pid: i32,
     /// `RowExclusiveLock`, ….
     pub mode: &'static str,
@@ -112,8 +118,8 @@ pub trait SystemExtras: Send + Sync {
     fn activity(&self) -> Vec<Activity>;
     /// All settings.
     fn settings(&self) -> Vec<SettingInfo>;
-    /// Locks that this gateway knows of.
-    fn locks(&self) -> Vec<Lock> {
+    /// Locks held and waited for, on all nodes that answer.
+    async fn locks(&self) -> Vec<Lock> {
         vec![]
     }
     /// Prepared statements of the session that asks (`pg_backend_pid()`).

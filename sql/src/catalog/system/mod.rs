@@ -45,6 +45,7 @@ use crate::functions::SessionView;
 use crate::plan::SystemTable;
 use crate::types::DataType;
 use cells::Row;
+pub(crate) use cells::array;
 use view::View;
 
 /// The table that the binder reads a sequence through: all sequences' states by OID. Not a relation that anybody can name otherwise.
@@ -104,6 +105,7 @@ impl SystemCatalog {
         let cx = Cx { view: lookup.view.clone(), lookup, session, extras: &*self.extras };
         match table {
             "pg_sequences" => return classes::pg_sequences(&cx).await,
+            "pg_locks" => return Ok(activity::locks(&cx).await),
             "pg_sequence_state" => return classes::sequence_states(&cx).await,
             _ => {}
         }

@@ -1,4 +1,7 @@
 //! Set-returning functions: in FROM, and in a select list.
+//!
+//! A series is computed as far as rows are wanted and never held ([`crate::functions::lazy_rows`]); the rows of every other function come all at
+//! once: in FROM they are kept where they may spill, in a select list under the query's memory limit.
 
 use async_trait::async_trait;
 
@@ -6,9 +9,10 @@ use super::basic::mismatch;
 use crate::error::{Result, SqlError};
 use crate::exec::batch::{BATCH_ROWS, RowBatch};
 use crate::exec::context::ExecContext;
+use crate::exec::memory::Reservation;
 use crate::exec::spill::RowStore;
 use crate::exec::{Operator, sequence, subquery, walk};
-use crate::functions::{FunctionBody, FunctionDef};
+use crate::functions::{FunctionBody, FunctionDef, LazyRows, ORDINALITY, lazy_rows};
 use crate::plan::expr::Expr;
 use crate::plan::node::{Node, Plan, ProjectSetExpr};
 use crate::types::Datum;
@@ -48,6 +52,14 @@ async fn call_set(
     }
 }
 
+/// The rows of a series; `None` for any other function.
+fn lazy(function: &'static FunctionDef, args: &[Datum], cx: &ExecContext<'_>) -> Result<Option<LazyRows>> {
+    if !matches!(function.body, FunctionBody::Set { .. }) || args.iter().any(|a| matches!(a, Datum::Null)) {
+        return Ok(None);
+    }
+    lazy_rows(function, args, &cx.session.timezone)
+}
+
 /// Makes a row of `width` columns: a single record value is taken apart when more are wanted.
 fn spread(mut row: Vec<Datum>, width: usize) -> Vec<Datum> {
     if row.len() == 1
@@ -62,8 +74,14 @@ fn spread(mut row: Vec<Datum>, width: usize) -> Vec<Datum> {
 
 /// A function in FROM.
 pub struct FunctionScan {
-    rows: Option<RowStore>,
+    rows: Option<FunctionRows>,
     suspends: bool,
+}
+
+enum FunctionRows {
+    Stored(Box<RowStore>),
+    /// A series, and how many of its rows were given.
+    Lazy(LazyRows, i64),
 }
 
 impl FunctionScan {
@@ -71,49 +89,105 @@ impl FunctionScan {
     pub fn new(args: &[Expr]) -> Self {
         FunctionScan { rows: None, suspends: walk::any_suspends(args) }
     }
+
+    async fn call(suspends: bool, plan: &Plan, cx: &mut ExecContext<'_>) -> Result<FunctionRows> {
+        let Node::FunctionScan { function, args, ordinality } = &plan.node else { return Err(mismatch()) };
+        let exprs: Vec<&Expr> = args.iter().collect();
+        let unit = RowBatch { width: 0, len: 1, datums: Vec::new() };
+        let values = subquery::project(&exprs, suspends, &unit, cx).await?.datums;
+        if let Some(series) = lazy(function.0, &values, cx)? {
+            return Ok(FunctionRows::Lazy(series, 0));
+        }
+        let width = plan.columns.len();
+        let outputs = width - usize::from(*ordinality);
+        let mut store = RowStore::new(width, &cx.memory, &cx.spill);
+        let mut batch = RowBatch::new(width);
+        let mut count = 0;
+        call_set(function.0, &values, cx, &mut |row| {
+            count += 1;
+            let row = spread(row, outputs);
+            batch.push_owned(row.into_iter().chain(ordinality.then_some(Datum::Int8(count))));
+            if batch.is_full() {
+                store.push(std::mem::replace(&mut batch, RowBatch::new(width)))?;
+            }
+            Ok(())
+        })
+        .await?;
+        store.push(batch)?;
+        store.rewind()?;
+        Ok(FunctionRows::Stored(Box::new(store)))
+    }
 }
 
 #[async_trait]
 impl Operator for FunctionScan {
     async fn next(&mut self, plan: &Plan, cx: &mut ExecContext<'_>) -> Result<Option<RowBatch>> {
-        let Node::FunctionScan { function, args, ordinality } = &plan.node else { return Err(mismatch()) };
+        let Node::FunctionScan { ordinality, .. } = &plan.node else { return Err(mismatch()) };
         if self.rows.is_none() {
-            let exprs: Vec<&Expr> = args.iter().collect();
-            let unit = RowBatch { width: 0, len: 1, datums: Vec::new() };
-            let values = subquery::project(&exprs, self.suspends, &unit, cx).await?.datums;
-            let width = plan.columns.len();
-            let outputs = width - usize::from(*ordinality);
-            let mut store = RowStore::new(width, &cx.memory, &cx.spill);
-            let mut batch = RowBatch::new(width);
-            let mut count = 0;
-            call_set(function.0, &values, cx, &mut |row| {
-                count += 1;
-                let row = spread(row, outputs);
-                batch.push_owned(row.into_iter().chain(ordinality.then_some(Datum::Int8(count))));
-                if batch.is_full() {
-                    store.push(std::mem::replace(&mut batch, RowBatch::new(width)))?;
-                }
-                Ok(())
-            })
-            .await?;
-            store.push(batch)?;
-            store.rewind()?;
-            self.rows = Some(store);
+            self.rows = Some(Self::call(self.suspends, plan, cx).await?);
         }
         match &mut self.rows {
-            Some(rows) => rows.take_next(),
             None => Ok(None),
+            Some(FunctionRows::Stored(rows)) => rows.take_next(),
+            Some(FunctionRows::Lazy(series, given)) => {
+                cx.cancel.check()?;
+                let mut batch = RowBatch::new(plan.columns.len());
+                while !batch.is_full()
+                    && let Some(value) = series.next()
+                {
+                    *given += 1;
+                    batch.push_owned([value?].into_iter().chain(ordinality.then_some(Datum::Int8(*given))));
+                }
+                Ok((!batch.is_empty()).then_some(batch))
+            }
         }
     }
 }
 
-/// Set-returning calls in a select list: as many rows as the longest set, the others padded with NULL.
+/// Set-returning calls in a select list, and `ROWS FROM`: as many rows as the longest set, the others padded with NULL.
 pub struct ProjectSet {
     input: Box<dyn Operator>,
     current: Option<(RowBatch, usize)>,
-    /// Rows of the present input row not handed out yet.
-    expanded: std::vec::IntoIter<Vec<Datum>>,
+    /// The present input row, taken apart.
+    expanding: Option<Expanding>,
     suspends: bool,
+}
+
+/// One input row's columns, as far as their sets have been read.
+struct Expanding {
+    columns: Vec<Column>,
+    /// Without a set the row stands for itself, once.
+    once: bool,
+    given: i64,
+    /// What the collected sets take of the query's memory.
+    _memory: Reservation,
+}
+
+enum Column {
+    Scalar(Datum),
+    Collected(std::vec::IntoIter<Datum>),
+    Lazy(LazyRows),
+    /// The number of the row (`WITH ORDINALITY` over several functions).
+    Ordinality,
+}
+
+impl Expanding {
+    /// The next output row; `None` when every set is at its end.
+    fn next(&mut self) -> Result<Option<Vec<Datum>>> {
+        let mut any = std::mem::take(&mut self.once);
+        self.given += 1;
+        let mut row = Vec::with_capacity(self.columns.len());
+        for column in &mut self.columns {
+            let value = match column {
+                Column::Scalar(value) => Some(value.clone()),
+                Column::Ordinality => Some(Datum::Int8(self.given)),
+                Column::Collected(values) => values.next().inspect(|_| any = true),
+                Column::Lazy(series) => series.next().transpose()?.inspect(|_| any = true),
+            };
+            row.push(value.unwrap_or(Datum::Null));
+        }
+        Ok(any.then_some(row))
+    }
 }
 
 impl ProjectSet {
@@ -123,21 +197,27 @@ impl ProjectSet {
             ProjectSetExpr::Scalar(e) => walk::suspends(e),
             ProjectSetExpr::Set { args, .. } => walk::any_suspends(args),
         });
-        ProjectSet { input, current: None, expanded: Vec::new().into_iter(), suspends }
+        ProjectSet { input, current: None, expanding: None, suspends }
     }
 
-    async fn expand(suspends: bool, exprs: &[ProjectSetExpr], row: &[Datum], cx: &mut ExecContext<'_>) -> Result<Vec<Vec<Datum>>> {
+    async fn expand(suspends: bool, exprs: &[ProjectSetExpr], row: &[Datum], cx: &mut ExecContext<'_>) -> Result<Expanding> {
         let input = RowBatch { width: row.len(), len: 1, datums: row.to_vec() };
-        let mut columns: Vec<(bool, Vec<Datum>)> = Vec::with_capacity(exprs.len());
+        let mut columns: Vec<Column> = Vec::with_capacity(exprs.len());
         let mut memory = cx.memory.reservation();
         for expr in exprs {
             match expr {
                 ProjectSetExpr::Scalar(expr) => {
-                    columns.push((false, subquery::project(&[expr], suspends, &input, cx).await?.datums));
+                    let value = subquery::project(&[expr], suspends, &input, cx).await?.datums.pop();
+                    columns.push(Column::Scalar(value.unwrap_or(Datum::Null)));
                 }
+                ProjectSetExpr::Set { function, .. } if std::ptr::eq(function.0, &ORDINALITY) => columns.push(Column::Ordinality),
                 ProjectSetExpr::Set { function, args, .. } => {
                     let args: Vec<&Expr> = args.iter().collect();
                     let args = subquery::project(&args, suspends, &input, cx).await?.datums;
+                    if let Some(series) = lazy(function.0, &args, cx)? {
+                        columns.push(Column::Lazy(series));
+                        continue;
+                    }
                     let mut values = Vec::new();
                     call_set(function.0, &args, cx, &mut |mut row| {
                         let value = if row.len() == 1 { row.swap_remove(0) } else { Datum::Record(row.into()) };
@@ -146,17 +226,12 @@ impl ProjectSet {
                         Ok(())
                     })
                     .await?;
-                    columns.push((true, values));
+                    columns.push(Column::Collected(values.into_iter()));
                 }
             }
         }
-        let rows = columns.iter().filter(|(set, _)| *set).map(|(_, values)| values.len()).max().unwrap_or(1);
-        Ok((0..rows)
-            .map(|at| {
-                let cell = |(set, values): &(bool, Vec<Datum>)| values.get(if *set { at } else { 0 }).cloned().unwrap_or(Datum::Null);
-                columns.iter().map(cell).collect()
-            })
-            .collect())
+        let once = columns.iter().all(|c| matches!(c, Column::Scalar(_)));
+        Ok(Expanding { columns, once, given: 0, _memory: memory })
     }
 }
 
@@ -164,11 +239,17 @@ impl ProjectSet {
 impl Operator for ProjectSet {
     async fn next(&mut self, plan: &Plan, cx: &mut ExecContext<'_>) -> Result<Option<RowBatch>> {
         let Node::ProjectSet { input, exprs } = &plan.node else { return Err(mismatch()) };
+        cx.cancel.check()?;
         let mut out = RowBatch::new(exprs.len());
         while !out.is_full() {
-            if let Some(row) = self.expanded.next() {
-                out.push_owned(row);
-                continue;
+            if let Some(expanding) = &mut self.expanding {
+                match expanding.next()? {
+                    Some(row) => {
+                        out.push_owned(row);
+                        continue;
+                    }
+                    None => self.expanding = None,
+                }
             }
             let (batch, at) = match self.current.take() {
                 Some((batch, at)) if at < batch.len => (batch, at),
@@ -178,7 +259,7 @@ impl Operator for ProjectSet {
                     None => break,
                 },
             };
-            self.expanded = Self::expand(self.suspends, exprs, batch.row(at), cx).await?.into_iter();
+            self.expanding = Some(Self::expand(self.suspends, exprs, batch.row(at), cx).await?);
             self.current = Some((batch, at + 1));
         }
         Ok((!out.is_empty()).then_some(out))

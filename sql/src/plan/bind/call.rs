@@ -47,6 +47,19 @@ struct Args<'e> {
     order: Vec<&'e ast::OrderByExpr>,
 }
 
+/// The helper functions that PostgreSQL keeps in information_schema, and that are found there only.
+pub(super) fn in_information_schema(schema: &str, name: &str) -> bool {
+    schema == "information_schema" && name.starts_with("_pg_")
+}
+
+/// The output columns of a set-returning function that has several, with the types that they have in this call.
+pub(super) fn set_columns(call: &ResolvedCall) -> Vec<(&'static str, DataType)> {
+    let FunctionBody::Set { columns, .. } = call.def.body else { return Vec::new() };
+    let element = call.arg_types.first().and_then(|ty| ty.element());
+    let concrete = |ty: DataType| if ty == DataType::ANYELEMENT { element.unwrap_or(ty) } else { ty };
+    columns.iter().map(|(name, ty)| (*name, concrete(*ty))).collect()
+}
+
 impl Binder<'_> {
     /// A call, as the syntax has it.
     pub(super) fn function(&mut self, f: &ast::Function) -> Result<Expr> {
@@ -54,12 +67,15 @@ impl Binder<'_> {
         let span = name_span(&f.name);
         let name = match parts[..] {
             [name] => name.value.as_str(),
-            [schema, name] if schema.value == "pg_catalog" => name.value.as_str(),
+            [schema, name] if schema.value == "pg_catalog" || in_information_schema(&schema.value, &name.value) => name.value.as_str(),
             [schema, name] => {
                 return self.fail(span, SqlState::UNDEFINED_FUNCTION, format!("function {}.{}() does not exist", schema.value, name.value));
             }
             _ => return self.fail(span, SqlState::SYNTAX_ERROR, "improper qualified name"),
         };
+        if parts.len() == 1 && in_information_schema("information_schema", name) {
+            return self.fail(span, SqlState::UNDEFINED_FUNCTION, format!("function {name}() does not exist"));
+        }
         if let FunctionArguments::Subquery(query) = &f.args {
             return if name == "array" { self.array_subquery(query, span) } else { self.unsupported(span, "a query as an argument") };
         }
@@ -268,6 +284,9 @@ impl Binder<'_> {
         let multi = matches!(call.def.body, FunctionBody::Set { columns, .. } if columns.len() > 1);
         let ty = if multi { DataType::RECORD } else { call.returns };
         let id = self.column(call.def.name, ty, -1);
+        if multi {
+            self.records.insert(id, set_columns(call));
+        }
         if let Some(scope) = self.scopes.last_mut() {
             scope.sets.push((id, FunctionRef(call.def), args, ty));
         }

@@ -501,6 +501,12 @@ impl Binder<'_> {
                 }
             }
         }
+        if let Expr::Column { ordinal, .. } = &value
+            && let Some(fields) = self.records.get(ordinal)
+            && let Some(index) = fields.iter().position(|f| f.0 == name.value)
+        {
+            return Ok(Expr::Field { ty: fields[index].1, input: Box::new(value), index });
+        }
         if let Expr::Call { function, .. } = &value
             && let FunctionBody::Set { columns, .. } = function.0.body
             && let Some(index) = columns.iter().position(|c| c.0 == name.value)

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use sqlparser::ast::{self, JoinConstraint, JoinOperator, Spanned, TableFactor, TableWithJoins};
 use sqlparser::tokenizer::Span;
 
+use super::call::{in_information_schema, set_columns};
 use super::scope::{CteEntry, Found, RelEntry, Scope, ScopeCol, idents, name_span, shown};
 use super::{Binder, MAX_VIEW_DEPTH};
 use crate::catalog::descriptor::*;
 use crate::error::{Result, SqlError, SqlState};
-use crate::functions::FunctionBody;
+use crate::front::lex;
 use crate::functions::resolve::resolve_function;
+use crate::functions::{FunctionBody, ORDINALITY};
 use crate::plan::expr::{Expr, FunctionRef};
 use crate::plan::logical::*;
 use crate::plan::node::JoinKind;
@@ -491,22 +493,104 @@ impl Binder<'_> {
         let span = name_span(name);
         let parts = idents(name);
         let function = match parts[..] {
-            [f] => f.value.clone(),
-            [schema, f] if schema.value == "pg_catalog" => f.value.clone(),
+            [f] if f.value == lex::ROWS_FROM => return self.rows_from(args, ordinality, alias, span),
+            [f] if !in_information_schema("information_schema", &f.value) => f.value.clone(),
+            [schema, f] if schema.value == "pg_catalog" || in_information_schema(&schema.value, &f.value) => f.value.clone(),
             _ => return self.fail(span, SqlState::UNDEFINED_FUNCTION, format!("function {}() does not exist", shown(name))),
         };
+        let asts = self.function_args(args, span)?;
+        let bound = self.bound_args(&asts)?;
+        self.function_rel(&function, bound, ordinality, alias, span)
+    }
+
+    /// Arguments of a function in FROM.
+    fn bound_args(&mut self, args: &[&ast::Expr]) -> Result<Vec<Expr>> {
         let scope = self.top();
         let saved = (
             scope.no_aggregates.replace("functions in FROM"),
             scope.no_windows.replace("functions in FROM"),
             scope.no_sets.replace("functions in FROM arguments"),
         );
-        let asts = self.function_args(args, span)?;
-        let bound = asts.iter().map(|e| self.expr(e)).collect::<Result<Vec<_>>>();
-        let item = bound.and_then(|bound| self.function_rel(&function, bound, ordinality, alias, span));
+        let bound = args.iter().map(|e| self.expr(e)).collect();
         let scope = self.top();
         (scope.no_aggregates, scope.no_windows, scope.no_sets) = saved;
-        item
+        bound
+    }
+
+    /// `ROWS FROM (f(…), g(…))`: the functions' columns side by side, the shorter ones padded with NULL.
+    fn rows_from(&mut self, args: &[ast::FunctionArg], ordinality: bool, alias: Option<&ast::TableAlias>, span: Span) -> Result<FromItem> {
+        let mut calls: Vec<(String, Vec<Expr>)> = Vec::new();
+        for arg in self.function_args(args, span)? {
+            let ast::Expr::Function(f) = arg else { return Err(self.source.near("syntax error", &arg.to_string(), arg.span().start)) };
+            let name = match idents(&f.name)[..] {
+                [name] => name.value.clone(),
+                [schema, name] if schema.value == "pg_catalog" || in_information_schema(&schema.value, &name.value) => name.value.clone(),
+                _ => return self.fail(span, SqlState::UNDEFINED_FUNCTION, format!("function {}() does not exist", shown(&f.name))),
+            };
+            let asts = match &f.args {
+                ast::FunctionArguments::List(list) if list.clauses.is_empty() => self.function_args(&list.args, span)?,
+                _ => return self.unsupported(arg.span(), "this call in ROWS FROM"),
+            };
+            let bound = self.bound_args(&asts)?;
+            // unnest of several arrays is as many functions.
+            if name == "unnest" && bound.len() > 1 {
+                calls.extend(bound.into_iter().map(|array| ("unnest".to_owned(), vec![array])));
+            } else {
+                calls.push((name, bound));
+            }
+        }
+        if calls.len() == 1
+            && let Some((name, bound)) = calls.pop()
+        {
+            return self.function_rel(&name, bound, ordinality, alias, span);
+        }
+        self.side_by_side(calls, "", ordinality, alias, span)
+    }
+
+    /// Several functions as one relation.
+    fn side_by_side(
+        &mut self,
+        calls: Vec<(String, Vec<Expr>)>,
+        name: &str,
+        ordinality: bool,
+        alias: Option<&ast::TableAlias>,
+        span: Span,
+    ) -> Result<FromItem> {
+        let (mut sets, mut exprs, mut cols) = (Vec::new(), Vec::new(), Vec::new());
+        for (function, bound) in calls {
+            let types: Vec<DataType> = bound.iter().map(Expr::ty).collect();
+            let call = resolve_function(&function, &types, false).map_err(|e| self.at(span, e))?;
+            let args = self.call_args(&call, bound, span)?;
+            let fields = set_columns(&call);
+            if fields.len() <= 1 {
+                let name = fields.first().map_or(function, |f| f.0.to_owned());
+                let id = self.column(name.clone(), call.returns, -1);
+                sets.push((id, FunctionRef(call.def), args, call.returns));
+                exprs.push((id, self.column_expr(id)));
+                cols.push(ScopeCol { name, id });
+                continue;
+            }
+            let record = self.column(function, DataType::RECORD, -1);
+            sets.push((record, FunctionRef(call.def), args, DataType::RECORD));
+            for (index, (name, ty)) in fields.into_iter().enumerate() {
+                let id = self.column(name, ty, -1);
+                exprs.push((id, Expr::Field { input: Box::new(self.column_expr(record)), index, ty }));
+                cols.push(ScopeCol { name: name.to_owned(), id });
+            }
+        }
+        if ordinality {
+            let id = self.column("ordinality", DataType::INT8, -1);
+            sets.push((id, FunctionRef(&ORDINALITY), Vec::new(), DataType::INT8));
+            exprs.push((id, self.column_expr(id)));
+            cols.push(ScopeCol { name: "ordinality".into(), id });
+        }
+        let rel = Rel::ProjectSet { input: Box::new(Rel::OneRow), sets };
+        let rel = Rel::Project { input: Box::new(rel), exprs };
+        let mut entry = RelEntry { name: name.to_owned(), schema: None, oid: None, cols, scalar: false, table: None };
+        if let Some(alias) = alias {
+            self.rename(&mut entry, alias)?;
+        }
+        Ok(FromItem::of(rel, entry))
     }
 
     fn function_rel(
@@ -522,10 +606,7 @@ impl Binder<'_> {
         let (rel, mut cols, scalar) = match resolve_function(name, &types, false) {
             Ok(call) if matches!(call.def.body, FunctionBody::Set { .. }) => {
                 let args = self.call_args(&call, bound, span)?;
-                let columns = match call.def.body {
-                    FunctionBody::Set { columns, .. } => columns,
-                    _ => &[],
-                };
+                let columns = set_columns(&call);
                 let mut cols = Vec::new();
                 if columns.len() <= 1 {
                     // One column is named by the alias, unless the function names it itself.
@@ -533,7 +614,7 @@ impl Binder<'_> {
                     let id = self.column(own.clone(), call.returns, -1);
                     cols.push(ScopeCol { name: own, id });
                 } else {
-                    for (name, ty) in columns {
+                    for (name, ty) in &columns {
                         let id = self.column(*name, *ty, -1);
                         cols.push(ScopeCol { name: (*name).to_owned(), id });
                     }
@@ -584,23 +665,8 @@ impl Binder<'_> {
         if bound.len() == 1 {
             return self.function_rel("unnest", bound, ordinality, alias, span);
         }
-        if ordinality {
-            return self.unsupported(span, "unnest of several arrays WITH ORDINALITY");
-        }
-        let (mut sets, mut cols) = (Vec::new(), Vec::new());
-        for arg in bound {
-            let call = resolve_function("unnest", &[arg.ty()], false).map_err(|e| self.at(span, e))?;
-            let args = self.call_args(&call, vec![arg], span)?;
-            let id = self.column("unnest", call.returns, -1);
-            sets.push((id, FunctionRef(call.def), args, call.returns));
-            cols.push(ScopeCol { name: "unnest".into(), id });
-        }
-        let rel = Rel::ProjectSet { input: Box::new(Rel::OneRow), sets };
-        let mut entry = RelEntry { name: "unnest".into(), schema: None, oid: None, cols, scalar: false, table: None };
-        if let Some(alias) = alias {
-            self.rename(&mut entry, alias)?;
-        }
-        Ok(FromItem::of(rel, entry))
+        let calls = bound.into_iter().map(|array| ("unnest".to_owned(), vec![array])).collect();
+        self.side_by_side(calls, "unnest", ordinality, alias, span)
     }
 }
 

@@ -103,6 +103,8 @@ pub struct Binder<'a> {
     pub(super) notices: Vec<SqlError>,
     pub(super) view_depth: usize,
     pub(super) expr_depth: usize,
+    /// Fields of columns that hold records of a function's output columns.
+    pub(super) records: FxHashMap<ColId, Vec<(&'static str, DataType)>>,
     /// What each `*` stood for, by where it is: for queries that are stored. `None`: nobody asks.
     pub(super) stars: Option<Vec<Star>>,
 }
@@ -126,6 +128,7 @@ impl<'a> Binder<'a> {
             notices: Vec::new(),
             view_depth: 0,
             expr_depth: 0,
+            records: FxHashMap::default(),
             stars: None,
         }
     }

@@ -21,10 +21,20 @@ pub(super) type Output = Vec<(ColId, String)>;
 #[derive(Default)]
 pub(super) struct Tail<'q> {
     pub order: Vec<&'q ast::OrderByExpr>,
+    /// LIMIT and OFFSET as written, until [`Binder::bind_limits`].
+    pub limit_clause: Option<(&'q ast::Expr, &'static str)>,
+    pub offset_clause: Option<&'q ast::Expr>,
     pub limit: Option<Expr>,
     pub offset: Option<Expr>,
     pub with_ties: bool,
     pub locks: &'q [ast::LockClause],
+}
+
+impl Tail<'_> {
+    fn is_empty(&self) -> bool {
+        let limits = self.limit.is_some() || self.limit_clause.is_some() || self.offset_clause.is_some();
+        self.order.is_empty() && self.locks.is_empty() && !limits
+    }
 }
 
 impl Binder<'_> {
@@ -87,13 +97,8 @@ impl Binder<'_> {
                 if !limit_by.is_empty() {
                     return Err(self.source.near("syntax error", "by", limit_by[0].span().start));
                 }
-                if let Some(e) = limit {
-                    // LIMIT ALL and LIMIT NULL are no limit.
-                    tail.limit = self.limit_expr(e, "LIMIT")?;
-                }
-                if let Some(offset) = offset {
-                    tail.offset = self.limit_expr(&offset.value, "OFFSET")?;
-                }
+                tail.limit_clause = limit.as_ref().map(|e| (e, "LIMIT"));
+                tail.offset_clause = offset.as_ref().map(|o| &o.value);
             }
             Some(LimitClause::OffsetCommaLimit { .. }) => {
                 let error = SqlError::new(SqlState::SYNTAX_ERROR, "LIMIT #,# syntax is not supported")
@@ -105,10 +110,10 @@ impl Binder<'_> {
             if fetch.percent {
                 return Err(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error at or near \"percent\""));
             }
-            tail.limit = match &fetch.quantity {
-                Some(e) => self.limit_expr(e, "FETCH")?,
-                None => Some(Expr::Const { value: Datum::Int8(1), ty: DataType::INT8 }),
-            };
+            match &fetch.quantity {
+                Some(e) => tail.limit_clause = Some((e, "LIMIT")),
+                None => tail.limit = Some(Expr::Const { value: Datum::Int8(1), ty: DataType::INT8 }),
+            }
             tail.with_ties = fetch.with_ties;
             if fetch.with_ties && tail.order.is_empty() {
                 return Err(SqlError::new(SqlState::SYNTAX_ERROR, "WITH TIES cannot be specified without ORDER BY clause"));
@@ -117,40 +122,41 @@ impl Binder<'_> {
         Ok(tail)
     }
 
+    /// Binds LIMIT and OFFSET in the scope on top. The query's own columns are in sight, as in PostgreSQL, and refused.
+    pub(super) fn bind_limits(&mut self, tail: &mut Tail<'_>) -> Result<()> {
+        if let Some(e) = tail.offset_clause.take() {
+            tail.offset = self.limit_expr(e, "OFFSET")?;
+        }
+        if let Some((e, what)) = tail.limit_clause.take() {
+            // LIMIT ALL and LIMIT NULL are no limit.
+            tail.limit = self.limit_expr(e, what)?;
+        }
+        Ok(())
+    }
+
     fn limit_expr(&mut self, e: &ast::Expr, what: &'static str) -> Result<Option<Expr>> {
-        // Columns of the query itself are not in sight, aggregates neither.
-        self.scopes.push(Scope { no_aggregates: Some(what), no_windows: Some(what), no_sets: Some(what), ..Scope::default() });
-        let bound = self.expr(e);
-        self.scopes.pop();
-        let variables = || format!("argument of {what} must not contain variables");
-        let bound = match bound {
-            Err(error)
-                if error.code == SqlState::UNDEFINED_COLUMN && matches!(e, ast::Expr::Identifier(_) | ast::Expr::CompoundIdentifier(_)) =>
-            {
-                return self.fail(e.span(), SqlState::INVALID_COLUMN_REFERENCE, variables());
-            }
-            bound => bound?,
-        };
+        let bound = self.restricted(what, |b| b.expr(e))?;
         if let Expr::Const { value: Datum::Null, .. } = bound {
             return Ok(None);
         }
-        if !columns(&bound, &self.subqueries).is_empty() && !has_subquery(&bound) {
-            return self.fail(e.span(), SqlState::INVALID_COLUMN_REFERENCE, variables());
-        }
         let ty = bound.ty();
-        match self.try_coerce(bound, DataType::INT8, -1, CastContext::Assignment, e.span())? {
-            Some(bound) => Ok(Some(bound)),
-            None => {
-                self.fail(e.span(), SqlState::DATATYPE_MISMATCH, format!("argument of {what} must be type bigint, not type {}", ty.name()))
-            }
+        let own = self.scopes.last().map(|s| s.entries.iter().flat_map(|e| &e.cols).map(|c| c.id).collect::<Vec<_>>()).unwrap_or_default();
+        let used = columns(&bound, &self.subqueries);
+        let Some(bound) = self.try_coerce(bound, DataType::INT8, -1, CastContext::Assignment, e.span())? else {
+            let message = format!("argument of {what} must be type bigint, not type {}", ty.name());
+            return self.fail(e.span(), SqlState::DATATYPE_MISMATCH, message);
+        };
+        if own.iter().any(|c| used.contains(c)) {
+            return self.fail(e.span(), SqlState::INVALID_COLUMN_REFERENCE, format!("argument of {what} must not contain variables"));
         }
+        Ok(Some(bound))
     }
 
     fn body(&mut self, body: &SetExpr, tail: Tail<'_>, resolve: bool) -> Result<(Rel, Output)> {
         match body {
             SetExpr::Select(select) => self.select(select, tail, resolve),
             SetExpr::Query(inner) => {
-                if tail.order.is_empty() && tail.limit.is_none() && tail.offset.is_none() && tail.locks.is_empty() {
+                if tail.is_empty() {
                     return self.query_as(inner, resolve);
                 }
                 let (rel, output) = self.query_as(inner, true)?;
@@ -172,7 +178,11 @@ impl Binder<'_> {
     }
 
     /// ORDER BY and LIMIT over a finished output: only its names and ordinals can be used.
-    fn finish_tail(&mut self, mut rel: Rel, output: Output, tail: Tail<'_>) -> Result<(Rel, Output)> {
+    fn finish_tail(&mut self, mut rel: Rel, output: Output, mut tail: Tail<'_>) -> Result<(Rel, Output)> {
+        self.scopes.push(Scope::default());
+        let limits = self.bind_limits(&mut tail);
+        self.scopes.pop();
+        limits?;
         if !tail.locks.is_empty() {
             return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "FOR UPDATE is not allowed with UNION/INTERSECT/EXCEPT"));
         }

@@ -67,7 +67,7 @@ impl Binder<'_> {
         result
     }
 
-    fn select_inner(&mut self, s: &ast::Select, tail: Tail<'_>, resolve: bool) -> Result<(Rel, Output)> {
+    fn select_inner(&mut self, s: &ast::Select, mut tail: Tail<'_>, resolve: bool) -> Result<(Rel, Output)> {
         let mut rel = self.bind_from(&s.from)?;
         if let Some(e) = &s.selection {
             let pred = self.restricted("WHERE", |b| {
@@ -114,6 +114,7 @@ impl Binder<'_> {
             Some(Distinct::On(exprs)) => self.distinct_on(exprs, &items)?,
             _ => Vec::new(),
         };
+        self.bind_limits(&mut tail)?;
         let scope = self.scope()?;
         let (mut windows, sets) = (std::mem::take(&mut scope.windows), std::mem::take(&mut scope.sets));
         let (aggregates, groupings) = (std::mem::take(&mut scope.aggregates), std::mem::take(&mut scope.grouping));
