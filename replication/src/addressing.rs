@@ -172,7 +172,7 @@ mod tests {
 
     fn range(id: u64, start: &'static str, end: &'static str, generation: u64) -> RangeDescriptor {
         let span = Span::new(Bytes::from_static(start.as_bytes()), Bytes::from_static(end.as_bytes()));
-        RangeDescriptor { id: RangeId(id), span, replicas: Vec::new(), next_replica: ReplicaId(1), generation }
+        RangeDescriptor { id: RangeId(id), span, replicas: Vec::new(), next_replica: ReplicaId(1), generation, span_epoch: 0 }
     }
 
     /// The range that addressing gives for `key`.

@@ -89,6 +89,8 @@ pub struct RangeDescriptor {
     pub next_replica: ReplicaId,
     /// Raised by every split and every membership change: of two descriptors of a range the higher is newer.
     pub generation: u64,
+    /// Raised by every split, on both sides: a command that was evaluated under an older one may reach beyond the span, and does not apply.
+    pub span_epoch: u64,
 }
 
 impl RangeDescriptor {
@@ -107,6 +109,8 @@ pub struct Lease {
     pub low_water: Timestamp,
     /// L1: reads and writes are served only at timestamps strictly below this.
     pub expiration: Timestamp,
+    /// The [`RangeDescriptor::span_epoch`] of the span that is served: what is proposed under an older one does not apply.
+    pub span_epoch: u64,
 }
 
 /// This replica may not serve; try `leader`.
@@ -179,10 +183,19 @@ pub trait RangeReplica: Send + Sync + fmt::Debug {
     fn descriptor(&self) -> Arc<RangeDescriptor>;
     /// The present lease if this replica holds it. Cheap: a few atomic loads.
     fn lease(&self) -> Result<Lease, NotLeaseholder>;
+    /// The node that leads the range as far as this replica knows: perhaps this one, not yet serving, perhaps one that is gone.
+    fn leader(&self) -> Option<NodeId> {
+        None
+    }
     /// Everything at or below this can be read here, leaseholder or not.
     fn closed_timestamp(&self) -> Timestamp;
+    /// Something is about to be evaluated here: from now on the closed timestamp moves with commands only. Answers up to where it was published while the
+    /// range was idle ([`RangeEvents::idle`]): nothing may be written at or below. Cheap, does not block, and may be called under any lock.
+    fn leave_idle(&self) -> Timestamp {
+        Timestamp::ZERO
+    }
     /// Replicates `command`. Resolves once it is committed *and applied* on this replica. The command enters the log only in the
-    /// term of `lease`. Proposals of one caller enter the log in call order.
+    /// term of `lease`, and applies only if the range was not split since `lease.span_epoch` (else [`ProposeError::NotLeaseholder`]). Proposals of one caller enter the log in call order.
     fn propose(&self, lease: &Lease, command: Command) -> BoxFuture<'static, Result<Applied, ProposeError>>;
     /// Splits the range so that a new range begins at `key`. No-op if one begins there already.
     async fn split(&self, key: Key) -> Result<(), AdminError>;
@@ -242,6 +255,10 @@ pub trait RangeEvents: Send + Sync {
     fn hand_over(&self, range: RangeId) -> Bytes;
     /// `left` was split: in-memory state of keys in `right.span` now belongs to `right`. Called on the leaseholder and on followers.
     fn range_split(&self, left: &Arc<dyn RangeReplica>, right: &Arc<dyn RangeReplica>);
+    /// The range has nothing to do and everything in its log is applied. If nothing is being evaluated either, `enter` is to be called, under the
+    /// lock that evaluation takes before it chooses a timestamp: from then on the closed timestamp of the range advances by itself, until
+    /// [`RangeReplica::leave_idle`] is called under that lock. Doing nothing is always right.
+    fn idle(&self, _range: RangeId, _enter: &mut dyn FnMut()) {}
     /// The replica has left this node.
     fn replica_removed(&self, range: RangeId);
 }

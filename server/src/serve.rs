@@ -383,6 +383,12 @@ impl NodeStatus for Status {
         }
         let Some((node, listener)) = self.node.lock().clone() else { return metrics };
         let placement = node.placement();
+        metrics.push(Metric::gauge("node_id", "The id of this node in the cluster.", u64::from(node.id().0)));
+        metrics.push(Metric::gauge(
+            "ranges_idle",
+            "Quiet ranges led here, whose closed timestamps are told by node.",
+            node.store.idle_ranges() as u64,
+        ));
         metrics.push(Metric::gauge("ranges_leaseholder", "Ranges whose lease this node holds.", placement.ranges));
         metrics.push(Metric::gauge(
             "ranges_underreplicated",

@@ -153,7 +153,8 @@ impl Cluster {
         }
         let replicas =
             (1..=replicas).map(|n| ReplicaDescriptor { node: NodeId(n), id: ReplicaId(n.into()), role: ReplicaRole::Voter }).collect();
-        let descriptor = RangeDescriptor { id: RangeId(1), span: Span::all(), replicas, next_replica: ReplicaId(100), generation: 1 };
+        let descriptor =
+            RangeDescriptor { id: RangeId(1), span: Span::all(), replicas, next_replica: ReplicaId(100), generation: 1, span_epoch: 0 };
         cluster.add(descriptor, NodeId(1), low_water);
         let started = nodes
             .into_iter()
@@ -180,7 +181,7 @@ impl Cluster {
     }
 
     fn add(self: &Arc<Self>, descriptor: RangeDescriptor, holder: NodeId, low_water: Timestamp) {
-        let lease = Lease { term: Term(1), low_water, expiration: Timestamp::MAX };
+        let lease = Lease { term: Term(1), low_water, expiration: Timestamp::MAX, span_epoch: 0 };
         let shared = Shared {
             id: descriptor.id,
             descriptor: RwLock::new(Arc::new(descriptor)),
@@ -411,7 +412,9 @@ impl RangeReplica for Replica {
             }
             let (mut left, mut right) = ((**descriptor).clone(), (**descriptor).clone());
             left.generation += 1;
+            left.span_epoch += 1;
             right.generation += 1;
+            right.span_epoch += 1;
             right.id = id;
             right.span.start = key.clone();
             left.span.end = key;

@@ -90,7 +90,16 @@ impl Replica {
             EntryType::EntryNormal => match codec::decode_payload(entry.data)? {
                 // Raft puts an empty entry in the place of a membership change that it cannot take now.
                 Payload::Empty => Some(false),
-                Payload::Command(command) => {
+                // Evaluated before a split and logged after it: it may write keys that belong to the other half by now, whose own log and checks
+                // would never see them. Every replica drops it, since all have the same descriptor here, and its proposer evaluates it again.
+                Payload::Command(_, span_epoch) if self.descriptor.as_ref().is_some_and(|d| d.span_epoch != span_epoch) => {
+                    if let Some(waiter) = waiter {
+                        let leader = Some(self.ctx.node);
+                        waiter.fail(crate::api::NotLeaseholder { range: self.range, leader }.into());
+                    }
+                    return Ok(());
+                }
+                Payload::Command(command, _) => {
                     let fresh = self.is_fresh(command.request, &mut staged.batch);
                     if fresh {
                         staged.batch.extend(command.batch);
@@ -231,6 +240,7 @@ impl Replica {
             worker.requests.clone(),
             right.clone(),
             &self.ctx.range_ids,
+            &self.ctx.closed,
         ));
         born.set_applied(layout::INITIAL_INDEX, self.applied.closed);
         {
@@ -240,6 +250,7 @@ impl Replica {
             map.insert(born.clone());
         }
         self.descriptor = Some(left.clone());
+        self.leave_feed();
         let (left_face, right_face): (Arc<dyn RangeReplica>, Arc<dyn RangeReplica>) = (handle, born.clone());
         self.ctx.events.range_split(&left_face, &right_face);
         if own {
@@ -253,6 +264,8 @@ impl Replica {
     }
 
     fn after_membership(&mut self, descriptor: Arc<RangeDescriptor>, fx: &mut Effects) {
+        // Its lease rests on other promises from now on.
+        self.leave_feed();
         let before = self.descriptor.replace(descriptor.clone());
         self.learn_nodes();
         self.ctx.members_changed();

@@ -73,6 +73,9 @@ impl Handler for LivenessReceiver {
     fn message(&self, from: NodeId, body: Bytes) {
         match codec::from_bytes::<LivenessMessage>(&body, "liveness") {
             Ok(message) => {
+                if let Some(delta) = &message.closed {
+                    self.0.closed.inlet.take(from, message.incarnation, delta);
+                }
                 for event in self.0.peers.heard(from, &message, Instant::now()) {
                     self.0.tell_workers(|| Internal::Peer(from, event));
                 }
@@ -104,8 +107,9 @@ async fn heartbeats(ctx: Arc<Context>) {
                 known = version;
                 peers = shared_with(&ctx);
             }
+            ctx.closed.feed.advance(ctx.clock.now(), ctx.config.closed_lag, &ctx.peers);
             for node in &peers {
-                let message = ctx.peers.message(*node, now);
+                let message = ctx.peers.message(*node, now, &ctx.closed);
                 let body = codec::to_bytes(&message).into();
                 if let Err(error) = ctx.transport.send(*node, TrafficClass::Control, Service::Liveness, body) {
                     tracing::trace!(to = %node, %error, "heartbeat not sent");

@@ -40,7 +40,8 @@ impl AdminCommand {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Payload {
     Empty,
-    Command(Command),
+    /// With the span epoch that it was evaluated under.
+    Command(Command, u64),
     Admin(Box<AdminCommand>),
 }
 
@@ -104,11 +105,12 @@ fn space_tag(space: Space) -> u8 {
 }
 
 /// A command as entry bytes. Refuses changes to the spaces that belong to replication.
-pub(crate) fn encode_command(command: &Command) -> Result<Vec<u8>, StorageError> {
+pub(crate) fn encode_command(command: &Command, span_epoch: u64) -> Result<Vec<u8>, StorageError> {
     let mut out = BytesMut::with_capacity(64 + command.batch.ops.iter().map(op_size).sum::<usize>());
     out.put_u8(COMMAND);
     out.put_u128(command.request.0);
     out.put_u64(command.closed.as_raw());
+    out.put_u64(span_epoch);
     for op in &command.batch.ops {
         let (kind, space) = match op {
             BatchOp::Put { space, .. } => (0, *space),
@@ -155,18 +157,19 @@ pub(crate) fn decode_payload(data: Vec<u8>) -> Result<Payload, StorageError> {
         return Ok(Payload::Empty);
     }
     match input.get_u8() {
-        COMMAND => decode_command(input).map(Payload::Command),
+        COMMAND => decode_command(input).map(|(command, span_epoch)| Payload::Command(command, span_epoch)),
         ADMIN => from_bytes(&input, "admin command").map(|command| Payload::Admin(Box::new(command))),
         other => Err(StorageError::Format(format!("entry of unknown kind {other}: written by a newer version?"))),
     }
 }
 
-fn decode_command(mut input: Bytes) -> Result<Command, StorageError> {
-    if input.remaining() < 24 {
+fn decode_command(mut input: Bytes) -> Result<(Command, u64), StorageError> {
+    if input.remaining() < 32 {
         return Err(corrupt("command: cut short"));
     }
     let request = RequestId(input.get_u128());
     let closed = Timestamp::from_raw(input.get_u64());
+    let span_epoch = input.get_u64();
     let mut batch = Batch::new();
     while input.has_remaining() {
         let tag = input.get_u8();
@@ -183,7 +186,7 @@ fn decode_command(mut input: Bytes) -> Result<Command, StorageError> {
             _ => return Err(corrupt("command: bad operation")),
         }
     }
-    Ok(Command { request, closed, batch })
+    Ok((Command { request, closed, batch }, span_epoch))
 }
 
 /// What one replica says to another. One message of the transport carries many.
@@ -304,11 +307,11 @@ mod tests {
         #[test]
         fn commands_come_back(request in any::<u128>(), closed in any::<u64>(), ops in prop::collection::vec(op(), 0..8), cut in any::<usize>()) {
             let command = Command { request: RequestId(request), closed: Timestamp::from_raw(closed), batch: Batch { ops } };
-            let encoded = encode_command(&command).unwrap();
-            prop_assert_eq!(decode_payload(encoded.clone()).unwrap(), Payload::Command(command.clone()));
+            let encoded = encode_command(&command, closed ^ 7).unwrap();
+            prop_assert_eq!(decode_payload(encoded.clone()).unwrap(), Payload::Command(command.clone(), closed ^ 7));
             // Cut short it is an error or a shorter command, never the same one and never a panic.
             let cut = cut % encoded.len();
-            if let Ok(Payload::Command(other)) = decode_payload(encoded[..cut].to_vec()) {
+            if let Ok(Payload::Command(other, _)) = decode_payload(encoded[..cut].to_vec()) {
                 prop_assert_ne!(other, command);
             }
         }

@@ -19,8 +19,13 @@ use super::layout;
 use super::worker::WorkerSender;
 use crate::addressing::AddressPublisher;
 use crate::api::{NodeId, RangeEvents, RangeId, RangeReplica, ReplicaId};
+use crate::closed::Closed;
 use crate::liveness::{LivenessConfig, Peers};
 use crate::transport::Transport;
+
+/// How far closed timestamps trail the present: reads in the past at least this old are served by any replica, and a transaction that has run longer has its
+/// commit pushed (and its reads validated).
+pub const CLOSED_LAG: Duration = Duration::from_secs(3);
 
 /// How a store runs.
 #[derive(Clone, Debug)]
@@ -29,6 +34,8 @@ pub struct StoreConfig {
     pub workers: usize,
     /// Promises and liveness.
     pub liveness: LivenessConfig,
+    /// How far the closed timestamps of quiet ranges trail the clock.
+    pub closed_lag: Duration,
     /// Raft's tick, for ranges that are awake.
     pub tick: Duration,
     /// Ticks between a leader's heartbeats.
@@ -56,6 +63,7 @@ impl Default for StoreConfig {
         StoreConfig {
             workers: 4,
             liveness: LivenessConfig::default(),
+            closed_lag: CLOSED_LAG,
             tick: Duration::from_millis(50),
             heartbeat_ticks: 4,
             election_ticks: 20,
@@ -201,6 +209,8 @@ pub(crate) struct Context {
     pub workers: Vec<WorkerSender>,
     pub publisher: Arc<AddressPublisher>,
     pub range_ids: Arc<RangeIds>,
+    /// Closed timestamps of quiet ranges, told and heard.
+    pub closed: Arc<Closed>,
     /// Checksums that are being collected, by request.
     pub checksums: Mutex<BTreeMap<u128, ChecksumSender>>,
     /// Logs of removed replicas, to be deleted once the removal is durable: range, least replica id that stays.

@@ -136,6 +136,43 @@ impl Replica {
         true
     }
 
+    /// A vote was asked for while a promise stood that ends within a moment: the candidate's promise merely lapsed a little earlier. The request is looked at
+    /// again when ours has lapsed (the network may delay messages, too), for the candidate asks again only much later.
+    pub(super) fn park_vote(&mut self, node: NodeId, message: &Message) {
+        let now = self.ctx.clock.now();
+        let soon = |until: Timestamp| until.since(now.earliest) < self.ctx.config.liveness.suspect;
+        let bound = self.bound.as_ref().and_then(|b| b.peer.binds(b.epoch, now));
+        if self.descriptor.is_some() && message.term > self.term() && now.earliest > self.hold_until && bound.is_some_and(soon) {
+            self.parked_vote = Some((node, message.clone(), now.earliest.plus(self.ctx.config.liveness.suspect)));
+        }
+    }
+
+    /// Takes up a request that waited for our promise to lapse; answers whether there was one.
+    fn take_up_parked(&mut self, fx: &mut Effects) -> bool {
+        let now = self.ctx.clock.now();
+        match self.parked_vote.take() {
+            Some((_, _, until)) if now.earliest > until => false,
+            Some(parked) if self.is_held(now, None) => {
+                self.parked_vote = Some(parked);
+                false
+            }
+            Some((node, message, _)) => {
+                self.step(node, message, 0, None, &[], fx);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Somebody campaigns whose log lacks entries that this replica has: it cannot win this one's vote, so this one runs itself, at once.
+    pub(super) fn outrun(&mut self, message: &Message, fx: &mut Effects) {
+        let log = &self.raw.raft.raft_log;
+        if !self.is_leader() && !log.is_up_to_date(message.index, message.log_term) {
+            self.silence = 0;
+            self.leaderless(fx);
+        }
+    }
+
     /// A vote is asked for that this replica must not give. A quiet replica would sleep on, bound for ever to a leader that has stepped down while its
     /// node lives on and is promised more and more: so it wakes, asks that leader, and withdraws its promise if nobody answers for it.
     pub(super) fn doubt_leader(&mut self, message: &Message) {
@@ -252,7 +289,8 @@ impl Replica {
         let low_water = if self.applied.index <= super::layout::INITIAL_INDEX + 1 { now.latest } else { low_water };
         let basis = self.basis(low_water);
         let term = self.term();
-        let lease = Lease { term: Term(term), low_water, expiration: basis.expiration(&self.ctx.clock) };
+        let span_epoch = handle.descriptor().span_epoch;
+        let lease = Lease { term: Term(term), low_water, expiration: basis.expiration(&self.ctx.clock), span_epoch };
         let handover = self.gift.take().filter(|(release, _)| release.term + 1 == term).map(|(_, bytes)| bytes);
         let face: Arc<dyn RangeReplica> = handle.clone();
         self.ctx.events.lease_started(&face, &lease, handover);
@@ -266,6 +304,7 @@ impl Replica {
 
     fn lose_leadership(&mut self) {
         self.was_leader = false;
+        self.leave_feed();
         let legit = self.raw.raft.leader_id != raft::INVALID_ID && self.raw.raft.leader_id != self.id.0;
         if let Some(handle) = &self.handle {
             // Stepping down by itself, this replica must not vote before everything that it may have served under is over. A leader
@@ -454,7 +493,8 @@ impl Replica {
         let gone = self.raw.raft.leader_id;
         let before =
             self.descriptor.iter().flat_map(|d| &d.replicas).filter(|r| super::codec::votes(r) && r.id < self.id && r.id.0 != gone);
-        before.count() * 3 + self.rng.random_range(0..2)
+        // Four ticks are longer than a request for a vote takes to the farthest region.
+        before.count() * 4
     }
 
     /// One tick of an awake replica.
@@ -468,6 +508,9 @@ impl Replica {
         if self.is_leader() {
             self.raw.tick();
             self.try_quiet(fx);
+            return;
+        }
+        if self.parked_vote.is_some() && self.take_up_parked(fx) {
             return;
         }
         self.silence += 1;
@@ -519,13 +562,37 @@ impl Replica {
             }
             return;
         }
+        if self.missed_by_majority(leader) {
+            // A pre-vote would only ask what is known already.
+            self.patience = self.candidate_patience();
+            let mut message = Message { to: self.id.0, from: self.id.0, term: self.term(), ..Message::default() };
+            message.set_msg_type(MessageType::MsgTimeoutNow);
+            if self.raw.raft.state == StateRole::Follower && self.raw.step(message).is_ok() {
+                tracing::debug!(node = %self.ctx.node, range = %self.range, term = self.term(), "campaigns: the leader is missed by a majority");
+                return;
+            }
+        }
         if self.raw.campaign().is_err() {
             tracing::debug!(range = %self.range, "campaign not possible");
+        } else {
+            tracing::debug!(node = %self.ctx.node, range = %self.range, term = self.term(), "asks for pre-votes");
         }
     }
 
+    /// Whether the node of the replica `leader` is silent here, and was missed by so many others that a majority of the voters misses it.
+    fn missed_by_majority(&self, leader: u64) -> bool {
+        let (Some(node), Some(descriptor)) = (self.node_of(leader), &self.descriptor) else { return false };
+        if super::codec::is_joint(descriptor) || self.ctx.peers.peer(node).live() {
+            return false;
+        }
+        let at = tokio::time::Instant::now();
+        let voters = descriptor.replicas.iter().filter(|r| super::codec::votes(r));
+        let missing = voters.clone().filter(|r| r.id == self.id || self.ctx.peers.missed_by(node, r.node, at)).count();
+        missing > voters.count() / 2
+    }
+
     /// What became of a peer.
-    pub(crate) fn on_peer(&mut self, node: NodeId, event: PeerEvent) {
+    pub(crate) fn on_peer(&mut self, node: NodeId, event: PeerEvent, fx: &mut Effects) {
         if self.broken || self.descriptor.as_ref().is_none_or(|d| d.replica_on(node).is_none()) {
             return;
         }
@@ -545,7 +612,13 @@ impl Replica {
             self.wake();
             self.asked_leader = true;
             self.silence = 0;
+            if self.parked_vote.is_some() && self.take_up_parked(fx) {
+                return;
+            }
             self.patience = self.stagger();
+            if self.patience == 0 && event == PeerEvent::Down {
+                self.leaderless(fx);
+            }
         }
     }
 
@@ -590,10 +663,38 @@ impl Replica {
             return;
         }
         followers.sort_unstable();
-        for (node, peer) in followers {
-            self.send_to(node, ReplicaId(peer), PacketBody::Quiet { term, commit: last }, fx);
+        for (node, peer) in &followers {
+            self.send_to(*node, ReplicaId(*peer), PacketBody::Quiet { term, commit: last }, fx);
         }
         self.go_quiet();
+        self.join_feed(followers.iter().map(|(node, _)| *node).collect());
+    }
+
+    /// Quiet, with everything applied and every stamp counted: from now on the closed timestamp is told by node (see [`crate::closed`]).
+    fn join_feed(&mut self, followers: SmallVec<[NodeId; 4]>) {
+        let (Some(handle), Some(descriptor)) = (self.handle.clone(), self.descriptor.clone()) else { return };
+        if followers.is_empty() || !self.is_leader() || handle.lease_term() != Some(Term(self.term())) {
+            return;
+        }
+        let voters = descriptor.replicas.iter().filter(|r| super::codec::votes(r) && r.id != self.id);
+        let mut basis: crate::closed::Basis = voters.map(|r| (r.node, self.stamps.get(&r.id.0).copied().unwrap_or(0))).collect();
+        basis.sort_unstable();
+        let (ctx, range, index) = (self.ctx.clone(), self.range, self.applied.index);
+        let mut entered = false;
+        ctx.events.idle(range, &mut || {
+            handle.note_published(ctx.closed.feed.join(range, index, basis.clone(), followers.clone()));
+            entered = true;
+        });
+        self.in_feed = entered;
+    }
+
+    /// Something happens here, or the lease rests on something else from now on.
+    pub(super) fn leave_feed(&mut self) {
+        if std::mem::take(&mut self.in_feed)
+            && let Some(handle) = &self.handle
+        {
+            handle.leave_feed();
+        }
     }
 
     pub(super) fn on_quiet(&mut self, from: ReplicaId, term: u64, commit: u64) {

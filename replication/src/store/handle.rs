@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +21,7 @@ use super::worker::{Request, WorkerMessage};
 use crate::api::{
     AdminError, Applied, Command, Lease, NodeId, NotLeaseholder, ProposeError, RangeDescriptor, RangeId, RangeReplica, ReplicaId, Term,
 };
+use crate::closed::Closed;
 use crate::liveness::{Peer, quorum_end, solo_ahead};
 
 /// Largest command, in encoded bytes. The transport and the log bound what one message may be.
@@ -68,7 +69,13 @@ pub struct ReplicaHandle {
     worker: mpsc::Sender<WorkerMessage>,
     descriptor: RwLock<Arc<RangeDescriptor>>,
     lease: RwLock<Option<LeaseBasis>>,
+    /// As commands say.
     closed: AtomicU64,
+    /// As published for this range by the feed, at the latest time that it left.
+    published: AtomicU64,
+    sides: Arc<Closed>,
+    /// Stopped, or about to be wiped: what can be read here is worth nothing.
+    gone: AtomicBool,
     applied: AtomicU64,
     /// The node that leads, as far as known; 0 if none is.
     leader: AtomicU32,
@@ -89,6 +96,7 @@ impl ReplicaHandle {
         worker: mpsc::Sender<WorkerMessage>,
         descriptor: Arc<RangeDescriptor>,
         range_ids: &Arc<RangeIds>,
+        sides: &Arc<Closed>,
     ) -> Self {
         ReplicaHandle {
             range: descriptor.id,
@@ -99,6 +107,9 @@ impl ReplicaHandle {
             descriptor: RwLock::new(descriptor),
             lease: RwLock::new(None),
             closed: AtomicU64::new(0),
+            published: AtomicU64::new(0),
+            sides: sides.clone(),
+            gone: AtomicBool::new(false),
             applied: AtomicU64::new(0),
             leader: AtomicU32::new(0),
             range_ids: range_ids.clone(),
@@ -123,6 +134,20 @@ impl ReplicaHandle {
     pub(crate) fn set_applied(&self, index: u64, closed: Timestamp) {
         self.applied.store(index, Ordering::Release);
         self.closed.store(closed.as_raw(), Ordering::Release);
+    }
+
+    pub(crate) fn set_gone(&self) {
+        self.gone.store(true, Ordering::SeqCst);
+    }
+
+    /// Takes the range out of the feed.
+    pub(crate) fn leave_feed(&self) {
+        self.note_published(self.sides.feed.leave(self.range));
+    }
+
+    /// Notes that the feed has published up to `closed`.
+    pub(crate) fn note_published(&self, closed: Timestamp) {
+        self.published.fetch_max(closed.as_raw(), Ordering::SeqCst);
     }
 
     pub(crate) fn set_leader(&self, node: Option<NodeId>) {
@@ -211,15 +236,30 @@ impl RangeReplica for ReplicaHandle {
             // Cut off from its quorum, it leads in name only; nobody knows a better address yet.
             return Err(NotLeaseholder { range: self.range, leader: None });
         }
-        Ok(Lease { term: basis.term, low_water: basis.low_water, expiration })
+        Ok(Lease { term: basis.term, low_water: basis.low_water, expiration, span_epoch: self.descriptor.read().span_epoch })
+    }
+
+    fn leader(&self) -> Option<NodeId> {
+        self.leader_hint()
     }
 
     fn closed_timestamp(&self) -> Timestamp {
-        Timestamp::from_raw(self.closed.load(Ordering::Acquire))
+        if self.gone.load(Ordering::SeqCst) {
+            return Timestamp::ZERO;
+        }
+        let closed = Timestamp::from_raw(self.closed.load(Ordering::Acquire));
+        closed.max(self.sides.inlet.closed(self.range, self.applied_index()))
+    }
+
+    fn leave_idle(&self) -> Timestamp {
+        self.leave_feed();
+        // If the worker is too busy to hear of it the range is not forgotten: the proposal that mostly follows wakes it as well.
+        let _ = self.worker.try_send(WorkerMessage::Request { range: self.range, request: Request::Stir });
+        Timestamp::from_raw(self.published.load(Ordering::SeqCst))
     }
 
     fn propose(&self, lease: &Lease, command: Command) -> BoxFuture<'static, Result<Applied, ProposeError>> {
-        let payload = match codec::encode_command(&command) {
+        let payload = match codec::encode_command(&command, lease.span_epoch) {
             Ok(payload) if payload.len() <= MAX_COMMAND_BYTES => payload,
             Ok(_) => return futures::future::ready(Err(ProposeError::Overloaded(self.range))).boxed(),
             Err(error) => return futures::future::ready(Err(error.into())).boxed(),

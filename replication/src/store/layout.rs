@@ -24,7 +24,8 @@ use super::codec::{from_bytes, to_bytes};
 use crate::api::{NodeId, RangeDescriptor, RangeId, ReplicaId};
 
 /// Version of this layout.
-const FORMAT: u32 = 1;
+/// 2: descriptors and commands carry the span epoch.
+const FORMAT: u32 = 2;
 
 /// Who this store is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -116,6 +116,7 @@ impl Replica {
                 let payload = codec::encode_admin(&AdminCommand::Checksum { request, reply_to: self.ctx.node });
                 self.propose(Term(self.term()), payload, Waiter::Index(done));
             }
+            Request::Stir => self.wake(),
             Request::Diverged { node, index, expected } => {
                 if let Some(to) = self.descriptor.as_ref().and_then(|d| d.replica_on(node).copied()) {
                     self.send_to(node, to.id, codec::PacketBody::Diverged { index, expected }, fx);
@@ -169,6 +170,8 @@ impl Replica {
         let (mut left, mut new) = ((*descriptor).clone(), (*descriptor).clone());
         left.generation += 1;
         new.generation += 1;
+        left.span_epoch += 1;
+        new.span_epoch += 1;
         new.id = right;
         left.span.end = key.clone();
         new.span.start = key;

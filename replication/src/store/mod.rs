@@ -52,7 +52,7 @@ use tokio::sync::mpsc;
 
 pub use admin::{AdminCallError, AdminReply, AdminRequest, call as admin_call};
 pub(crate) use context::Context;
-pub use context::StoreConfig;
+pub use context::{CLOSED_LAG, StoreConfig};
 pub use handle::{MAX_COMMAND_BYTES, ReplicaHandle};
 pub use layout::StoreIdent;
 
@@ -82,6 +82,7 @@ pub fn first_ranges(node: NodeId) -> Vec<RangeDescriptor> {
             replicas: vec![ReplicaDescriptor { node, id: ReplicaId(1), role: ReplicaRole::Voter }],
             next_replica: ReplicaId(2),
             generation: 1,
+            span_epoch: 0,
         })
         .collect()
 }
@@ -170,6 +171,7 @@ impl Store {
             workers: senders.clone(),
             publisher: Arc::new(AddressPublisher::default()),
             range_ids,
+            closed: Arc::default(),
             checksums: Mutex::default(),
             log_garbage: Mutex::default(),
             incoming: Mutex::new(BTreeMap::new()),
@@ -200,6 +202,11 @@ impl Store {
         if !std::mem::replace(&mut *set, true) {
             self.ctx.publisher.start(kv, &self.ctx.entropy, &self.ctx.tasks);
         }
+    }
+
+    /// Quiet ranges led here whose closed timestamps are told by node.
+    pub fn idle_ranges(&self) -> usize {
+        self.ctx.closed.feed.ranges()
     }
 
     /// Descriptors that wait to be published in range addressing.
@@ -330,7 +337,8 @@ impl Context {
         for record in &found {
             let worker = self.worker(record.descriptor.id).requests.clone();
             let descriptor = Arc::new(record.descriptor.clone());
-            let handle = ReplicaHandle::new(record.replica, self.node, self.clock.clone(), worker, descriptor, &self.range_ids);
+            let handle =
+                ReplicaHandle::new(record.replica, self.node, self.clock.clone(), worker, descriptor, &self.range_ids, &self.closed);
             self.map.write().insert(Arc::new(handle));
         }
         for record in found {

@@ -145,8 +145,12 @@ pub(crate) struct Replica {
     pub(super) candidate_term: u64,
     pub(super) patience: usize,
     pub(super) asked_leader: bool,
+    /// A request for a vote that a promise stood against, its sender, and until when it is worth looking at again.
+    pub(super) parked_vote: Option<(NodeId, Message, Timestamp)>,
     pub(super) idle_ticks: usize,
     pub(super) awake: bool,
+    /// Its closed timestamp is told by node.
+    pub(super) in_feed: bool,
     pub(super) rng: meridian_clock::Rng,
     /// Log that must stay for a snapshot that is on its way.
     pub(super) keep_from: Option<u64>,
@@ -219,8 +223,10 @@ impl Replica {
             candidate_term: 0,
             patience: ctx.config.election_ticks,
             asked_leader: false,
+            parked_vote: None,
             idle_ticks: 0,
             awake: true,
+            in_feed: false,
             rng,
             keep_from: None,
             catch_ups: Vec::new(),
@@ -308,6 +314,7 @@ impl Replica {
     }
 
     pub(super) fn wake(&mut self) {
+        self.leave_feed();
         self.awake = true;
         self.idle_ticks = 0;
     }
@@ -350,7 +357,15 @@ impl Replica {
         }
     }
 
-    fn step(&mut self, node: NodeId, mut message: Message, stamp: u64, release: Option<Release>, start: &[u8], fx: &mut Effects) {
+    pub(super) fn step(
+        &mut self,
+        node: NodeId,
+        mut message: Message,
+        stamp: u64,
+        release: Option<Release>,
+        start: &[u8],
+        fx: &mut Effects,
+    ) {
         use MessageType::*;
         let kind = message.get_msg_type();
         match kind {
@@ -360,6 +375,7 @@ impl Replica {
                 }
                 if !self.admits_vote(&message, release, start) {
                     self.doubt_leader(&message);
+                    self.park_vote(node, &message);
                     return;
                 }
             }
@@ -371,6 +387,8 @@ impl Replica {
             MsgAppendResponse | MsgHeartbeatResponse => self.note_stamp(node, &message, stamp),
             _ => {}
         }
+        // A vote says how long the voter's log is (a field that Raft has no use for).
+        let voter = (kind == MsgRequestVoteResponse && !message.reject).then_some((message.from, message.index));
         // The leader believes in what this replica had before its state was wiped.
         if kind == MsgHeartbeat && self.handle.is_none() {
             message.commit = message.commit.min(self.last_index());
@@ -381,8 +399,16 @@ impl Replica {
         }
         // Errors are for messages of replicas that are no members (any more): nothing to do about them.
         let term = self.term();
+        let candidate =
+            matches!(kind, MsgRequestVote | MsgRequestPreVote).then(|| Message { entries: Default::default(), ..message.clone() });
         if self.raw.step(message).is_err() {
             tracing::trace!(range = %self.range, from = %node, ?kind, "raft message without effect");
+        }
+        if let Some(candidate) = candidate {
+            self.outrun(&candidate, fx);
+        }
+        if let Some((voter, last)) = voter.filter(|_| self.is_leader() && self.term() == term) {
+            self.begin_at(voter, last);
         }
         if let Some(basis) = self.laid_down.take()
             && self.is_leader()
@@ -390,6 +416,16 @@ impl Replica {
             && let Some(handle) = &self.handle
         {
             handle.set_lease(Some(basis));
+        }
+    }
+
+    /// A new leader takes every follower for as far as itself and learns better by a refusal, which is a round trip. A voter has told how far it is.
+    fn begin_at(&mut self, voter: u64, last: u64) {
+        let Some(progress) = self.raw.raft.mut_prs().get_mut(voter) else { return };
+        if progress.state == raft::ProgressState::Probe && last + 1 < progress.next_idx && last + 1 > progress.matched {
+            progress.next_idx = last + 1;
+            progress.resume();
+            self.raw.raft.send_append(voter);
         }
     }
 
@@ -485,10 +521,13 @@ impl Replica {
         !self.unpersisted.is_empty()
     }
 
-    fn send(&mut self, message: Message, fx: &mut Effects) {
+    fn send(&mut self, mut message: Message, fx: &mut Effects) {
         let to = message.to;
         let Some(node) = self.node_of(to) else { return };
         let kind = message.get_msg_type();
+        if kind == MessageType::MsgRequestVoteResponse {
+            message.index = self.last_index();
+        }
         if kind == MessageType::MsgSnapshot {
             self.keep_from = Some(message.get_snapshot().get_metadata().index);
             fx.snapshots.push(SnapshotOrder { range: self.range, to: ReplicaId(to), node, term: message.term });
@@ -539,8 +578,10 @@ impl Replica {
     pub(crate) fn stop(&mut self) {
         self.broken = true;
         self.awake = false;
+        self.leave_feed();
         self.fail_pending();
         if let Some(handle) = &self.handle {
+            handle.set_gone();
             handle.set_leader(None);
             if handle.set_lease(None).is_some() || self.lease_of.is_some() {
                 self.ctx.events.lease_ended(self.range);

@@ -334,8 +334,15 @@ impl SnapshotReceiver {
         // The log may begin anew only once the state that replaces it is durable.
         ctx.flush().map_err(|e| e.to_string())?;
         let worker = ctx.worker(range);
-        let handle =
-            ReplicaHandle::new(to, ctx.node, ctx.clock.clone(), worker.requests.clone(), Arc::new(incoming.descriptor), &ctx.range_ids);
+        let handle = ReplicaHandle::new(
+            to,
+            ctx.node,
+            ctx.clock.clone(),
+            worker.requests.clone(),
+            Arc::new(incoming.descriptor),
+            &ctx.range_ids,
+            &ctx.closed,
+        );
         ctx.map.write().insert(Arc::new(handle));
         ctx.members_changed();
         worker.internal.send(Internal::SnapshotArrived(Arrived { range, replica: to })).map_err(|_| "the store is stopping")?;

@@ -47,13 +47,39 @@ pub(crate) enum WorkerMessage {
 
 /// What is wanted of one replica.
 pub(crate) enum Request {
-    Propose { term: Term, payload: Vec<u8>, done: oneshot::Sender<Result<Applied, ProposeError>> },
-    Split { key: Key, right: RangeId, done: oneshot::Sender<Result<(), AdminError>> },
-    Transfer { to: NodeId, done: oneshot::Sender<Result<(), AdminError>> },
-    Change { change: Change, done: oneshot::Sender<Result<(), AdminError>> },
-    CaughtUp { replica: ReplicaId, done: oneshot::Sender<Result<(), AdminError>> },
-    Checksum { request: RequestId, done: oneshot::Sender<Result<u64, AdminError>> },
-    Diverged { node: NodeId, index: u64, expected: u64 },
+    Propose {
+        term: Term,
+        payload: Vec<u8>,
+        done: oneshot::Sender<Result<Applied, ProposeError>>,
+    },
+    Split {
+        key: Key,
+        right: RangeId,
+        done: oneshot::Sender<Result<(), AdminError>>,
+    },
+    Transfer {
+        to: NodeId,
+        done: oneshot::Sender<Result<(), AdminError>>,
+    },
+    Change {
+        change: Change,
+        done: oneshot::Sender<Result<(), AdminError>>,
+    },
+    CaughtUp {
+        replica: ReplicaId,
+        done: oneshot::Sender<Result<(), AdminError>>,
+    },
+    Checksum {
+        request: RequestId,
+        done: oneshot::Sender<Result<u64, AdminError>>,
+    },
+    Diverged {
+        node: NodeId,
+        index: u64,
+        expected: u64,
+    },
+    /// Something is evaluated that may not end in a proposal: if the range is quiet, it must find its way back into the feed.
+    Stir,
 }
 
 impl Request {
@@ -66,7 +92,7 @@ impl Request {
             | Request::Change { done, .. }
             | Request::CaughtUp { done, .. } => drop(done.send(Err(error.into()))),
             Request::Checksum { done, .. } => drop(done.send(Err(error.into()))),
-            Request::Diverged { .. } => {}
+            Request::Diverged { .. } | Request::Stir => {}
         }
     }
 }
@@ -248,7 +274,7 @@ impl Worker {
             Internal::Peer(node, event) => {
                 let ranges: Vec<RangeId> = self.replicas.keys().copied().collect();
                 for range in ranges {
-                    self.with(range, |replica, _| replica.on_peer(node, event));
+                    self.with(range, |replica, fx| replica.on_peer(node, event, fx));
                 }
             }
             Internal::Flushed(applied) => {

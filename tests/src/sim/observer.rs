@@ -103,6 +103,10 @@ impl RangeEvents for Watched {
         self.inner.range_split(left, right);
     }
 
+    fn idle(&self, range: RangeId, enter: &mut dyn FnMut()) {
+        self.inner.idle(range, enter);
+    }
+
     fn replica_removed(&self, range: RangeId) {
         self.inner.replica_removed(range);
     }

@@ -193,7 +193,7 @@ impl Txn {
                     OnePhase::Committed(at) => return Ok(at),
                     OnePhase::Again => {
                         let what = "the range of this transaction's writes does not answer";
-                        backoff.pause(&router, what).await?;
+                        backoff.pause_at(&router, anchor, what).await?;
                     }
                     OnePhase::Pushed(to) => {
                         // C9: two transactions that validate each other's writes would chase each other for ever.
@@ -222,7 +222,7 @@ impl Txn {
                     }
                     pushes += 1;
                 }
-                Laid::Again => backoff.pause(&router, "a range of this transaction's writes does not answer").await?,
+                Laid::Again => backoff.pause_at(&router, anchor, "a range of this transaction's writes does not answer").await?,
             }
         }
         Err(RetryCause::PushedTooOften.at(anchor.clone()))
@@ -533,7 +533,7 @@ async fn finish(gateway: &Arc<Gateway>, attempt: AttemptId, anchor: &Key, writte
             Ok(_) => return Ok(()),
             Err(SendError::Kv(e)) => return Err(e),
             Err(SendError::Stale | SendError::Unknown(_) | SendError::NoAnswer(_)) => {
-                backoff.pause(router, "the range of the record does not answer").await?
+                backoff.pause_at(router, anchor, "the range of the record does not answer").await?
             }
         }
     };

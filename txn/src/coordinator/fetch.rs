@@ -94,8 +94,9 @@ impl Txn {
             }
             let mut again = again.into_iter();
             wanted.retain(|_| again.next().unwrap_or(false));
-            if !wanted.is_empty() {
-                backoff.get_or_insert_with(Backoff::new).pause(&self.gateway.router, "a range does not answer").await?;
+            if let Some(first) = wanted.first() {
+                let router = &self.gateway.router;
+                backoff.get_or_insert_with(Backoff::new).pause_at(router, &first.get.key, "a range does not answer").await?;
             }
         }
         self.move_to(moved_to).await?;
@@ -212,7 +213,9 @@ impl Txn {
                 self.reads.validated(&reads, at);
                 return Ok(());
             }
-            backoff.get_or_insert_with(Backoff::new).pause(&self.gateway.router, "a range does not answer").await?;
+            let first = pending.points.first().map(|p| &p.key).or(pending.spans.first().map(|s| &s.span.start));
+            let (router, key) = (&self.gateway.router, first.cloned().unwrap_or_default());
+            backoff.get_or_insert_with(Backoff::new).pause_at(router, &key, "a range does not answer").await?;
         }
     }
 
@@ -289,7 +292,7 @@ impl Txn {
                     Err(SendError::Stale | SendError::Unknown(_) | SendError::NoAnswer(_)) => {}
                 }
             }
-            backoff.get_or_insert_with(Backoff::new).pause(&router, "a range does not answer").await?;
+            backoff.get_or_insert_with(Backoff::new).pause_at(&router, &request.span.start, "a range does not answer").await?;
         }
     }
 

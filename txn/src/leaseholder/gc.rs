@@ -46,6 +46,9 @@ impl Leaseholders {
         let mut span = span_of(state);
         while !span.is_empty() {
             let Ok(lease) = state.lease_at(Timestamp::ZERO) else { return Ok(()) };
+            // A split may have taken some of it away, and the lease was looked at first.
+            let Some(still) = span.intersect(&span_of(state)) else { break };
+            span = still;
             let mut batch = Batch::new();
             let collected = mvcc::collect(self.reader(), &span, horizon, CollectLimits::default(), &mut batch)?;
             if !batch.is_empty() {
@@ -61,6 +64,7 @@ impl Leaseholders {
     /// Aborted and abandoned records go by age. (Committed ones are forgotten by their coordinator once resolved; one whose coordinator died is kept
     /// as long as an intent of it might be anywhere.)
     async fn sweep_records(&self, state: &Arc<RangeState>) -> Result<(), crate::request::Refusal> {
+        // The lease before the span, for its span epoch.
         let Ok(lease) = state.lease_at(Timestamp::ZERO) else { return Ok(()) };
         let (now, mut old): (Timestamp, Vec<(Key, AttemptId)>) = (self.clock.now().latest, Vec::new());
         mvcc::records(self.reader(), &span_of(state), &mut |anchor, attempt, bytes| {

@@ -41,6 +41,11 @@ pub struct Latches {
 }
 
 impl Latches {
+    /// Whether nobody holds any.
+    pub fn is_empty(&self) -> bool {
+        self.sets.is_empty()
+    }
+
     /// The set that keeps `key` from being read, if any.
     pub fn writer_of(&self, key: &[u8]) -> Option<LatchId> {
         let single = self.writes.get(key).copied();

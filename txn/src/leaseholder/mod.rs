@@ -35,6 +35,7 @@ use bytes::Bytes;
 use meridian_clock::controls::{self, Control};
 use meridian_clock::{Clock, Entropy, TaskGroup, Timestamp};
 use meridian_replication::api::{AdminError, Command, Lease, NodeId, RangeEvents, RangeHost, RangeId, RangeReplica, RequestId};
+use meridian_replication::store::CLOSED_LAG;
 use meridian_storage::mvcc::AttemptId;
 use meridian_storage::{Batch, Key, Reader, Span};
 use parking_lot::{Mutex, RwLock};
@@ -56,10 +57,6 @@ pub use gc::Protected;
 pub(crate) use locks::conflicts;
 pub(crate) use range::RangeState;
 pub(crate) use read::{covered, raw_columns, rest};
-
-/// How far closed timestamps trail the present: reads in the past at least this old are served by any replica, and a transaction that
-/// has run longer has its commit pushed (and its reads validated).
-const CLOSED_LAG: Duration = Duration::from_secs(5);
 
 /// The ranges served here.
 #[derive(Debug, Default)]
@@ -416,6 +413,7 @@ impl RangeEvents for Leaseholders {
         let Some(state) = served.or_else(|| self.unborn.lock().get(&range).cloned()) else { return Bytes::new() };
         let handover = {
             let mut inner = state.lock();
+            state.stir(&mut inner);
             // From here on nothing raises the cache or takes a lock here any more.
             inner.ended = true;
             HandOver { tscache: inner.tscache.hand_over(), locks: inner.locks.hand_over(), closed: inner.closed }
@@ -428,6 +426,12 @@ impl RangeEvents for Leaseholders {
         let Some(state) = self.by_id(left.range_id()) else { return };
         let right = state.split_off(right.clone());
         self.unborn.lock().insert(right.id, right);
+    }
+
+    fn idle(&self, range: RangeId, enter: &mut dyn FnMut()) {
+        if let Some(state) = self.by_id(range) {
+            state.go_idle(enter);
+        }
     }
 
     fn replica_removed(&self, range: RangeId) {

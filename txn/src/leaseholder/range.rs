@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::future::BoxFuture;
 use meridian_clock::{TaskGroup, Timestamp};
@@ -76,6 +77,8 @@ pub struct Inner {
     pub tscache: TimestampCache,
     /// Nothing will be written at or below this any more.
     pub closed: Timestamp,
+    /// Nothing is evaluated here, and replication moves the closed timestamp on by itself ([`RangeState::stir`]).
+    idle: bool,
     /// Timestamps of writes that are evaluated but not yet in the log: `closed` stays below them.
     in_flight: BTreeMap<Timestamp, u32>,
     /// Who waits for the intent on a key to be resolved.
@@ -93,16 +96,20 @@ pub struct RangeState {
     pub replica: Arc<dyn RangeReplica>,
     /// The term whose lease this state belongs to.
     pub term: Term,
+    /// The span epoch of `Inner::span`, changed with it.
+    span_epoch: AtomicU64,
     inner: Mutex<Inner>,
 }
 
 impl RangeState {
     /// The state of a lease that begins.
     pub fn new(replica: Arc<dyn RangeReplica>, term: Term, tscache: TimestampCache, locks: LockTable) -> Arc<Self> {
-        let span = replica.descriptor().span.clone();
+        let descriptor = replica.descriptor();
+        let span = descriptor.span.clone();
         Arc::new(RangeState {
             id: replica.range_id(),
             term,
+            span_epoch: AtomicU64::new(descriptor.span_epoch),
             inner: Mutex::new(Inner {
                 span,
                 ended: false,
@@ -110,6 +117,7 @@ impl RangeState {
                 locks,
                 tscache,
                 closed: replica.closed_timestamp(),
+                idle: false,
                 in_flight: BTreeMap::new(),
                 intent_waits: BTreeMap::new(),
                 heirs: Vec::new(),
@@ -123,8 +131,10 @@ impl RangeState {
         self.inner.lock()
     }
 
-    /// The lease, if it covers `ts` (L1).
+    /// The lease, if it covers `ts` (L1), and the span epoch of now: ask before looking at the span, so that what is proposed for keys that left with a
+    /// split is refused when it is applied.
     pub fn lease_at(&self, ts: Timestamp) -> Result<Lease, Blocked> {
+        let span_epoch = self.span_epoch.load(Ordering::Acquire);
         let lease = self.replica.lease().map_err(|e| Blocked::from(Refusal::NotLeaseholder(e)))?;
         if lease.term != self.term {
             return Err(self.not_serving());
@@ -132,7 +142,7 @@ impl RangeState {
         if ts >= lease.expiration {
             return Err(Blocked::Lease);
         }
-        Ok(lease)
+        Ok(Lease { span_epoch, ..lease })
     }
 
     /// "Not here."
@@ -168,8 +178,25 @@ impl RangeState {
         Ok(())
     }
 
+    /// Nothing goes on here: if that is so, lets replication close timestamps by itself.
+    pub fn go_idle(&self, enter: &mut dyn FnMut()) {
+        let mut inner = self.lock();
+        if !inner.ended && inner.latches.is_empty() && inner.in_flight.is_empty() {
+            inner.idle = true;
+            enter();
+        }
+    }
+
+    /// Something may be evaluated here from now on: what it writes lands above all that was closed meanwhile.
+    pub fn stir(&self, inner: &mut Inner) {
+        if std::mem::take(&mut inner.idle) {
+            inner.closed = inner.closed.max(self.replica.leave_idle());
+        }
+    }
+
     /// Takes latches, all or none.
     pub fn latch(self: &Arc<Self>, inner: &mut Inner, id: LatchId, spec: LatchSpec) -> Result<LatchGuard, Blocked> {
+        self.stir(inner);
         match inner.latches.acquire(id, spec) {
             Ok(()) => Ok(LatchGuard { state: self.clone(), id, flight: None }),
             Err(other) => Err(Blocked::Latch(inner.latches.wait(other))),
@@ -258,6 +285,7 @@ impl RangeState {
     pub fn split_off(self: &Arc<Self>, right: Arc<dyn RangeReplica>) -> Arc<RangeState> {
         let span = right.descriptor().span.clone();
         let mut inner = self.lock();
+        self.stir(&mut inner);
         let locks = inner.locks.split_off(&span);
         let state = RangeState::new(right, Term(0), inner.tscache.clone(), locks);
         {
@@ -268,6 +296,7 @@ impl RangeState {
         inner.pass_latches(&span, &state);
         inner.intent_waits.split_off(&span.start);
         inner.span.end = inner.span.end.clone().min(span.start.clone());
+        self.span_epoch.store(self.replica.descriptor().span_epoch, Ordering::Release);
         state
     }
 
@@ -275,6 +304,7 @@ impl RangeState {
     pub fn adopt(self: &Arc<Self>, term: Term, low_water: Timestamp) -> Arc<RangeState> {
         let (mut tscache, locks, closed) = {
             let mut inner = self.lock();
+            self.stir(&mut inner);
             inner.ended = true;
             (inner.tscache.clone(), std::mem::take(&mut inner.locks), inner.closed)
         };

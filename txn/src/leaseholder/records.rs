@@ -69,8 +69,8 @@ impl Leaseholders {
         anchor: &Key,
         keys: &[Key],
     ) -> Result<Outcome, Blocked> {
-        let latches = self.latch_record(state, anchor, header.attempt)?;
         let lease = state.lease_at(at)?;
+        let latches = self.latch_record(state, anchor, header.attempt)?;
         match self.stage_record(header.attempt, anchor, at, keys)? {
             Err(response) => Ok(Outcome::Answer(response)),
             Ok(bytes) => {

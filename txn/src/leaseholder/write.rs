@@ -305,6 +305,7 @@ impl Leaseholders {
         for span in &spec.reads {
             state.admit_span(&inner, span)?;
         }
+        state.stir(&mut inner);
         let mut floor = if controls::off(Control::ClosedTimestamp) { at } else { at.max(inner.closed.next()) };
         for write in writes {
             if inner.locks.blocker(&write.key, attempt).is_some() {

@@ -125,7 +125,7 @@ mod tests {
 
     fn range(id: u64, start: &'static str, end: &'static str, generation: u64) -> RangeDescriptor {
         let replicas = (1..=3).map(|n| ReplicaDescriptor { node: NodeId(n), id: ReplicaId(n.into()), role: ReplicaRole::Voter }).collect();
-        RangeDescriptor { id: RangeId(id), span: Span::new(start, end), replicas, next_replica: ReplicaId(4), generation }
+        RangeDescriptor { id: RangeId(id), span: Span::new(start, end), replicas, next_replica: ReplicaId(4), generation, span_epoch: 0 }
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl Router {
                 Ok(other) => return Err(unexpected(&other)),
                 Err(SendError::Kv(e)) => return Err(e),
                 Err(SendError::Stale | SendError::Unknown(_) | SendError::NoAnswer(_)) => {
-                    backoff.pause(self, "range addressing does not answer").await?
+                    backoff.pause_at(self, &span.start, "range addressing does not answer").await?
                 }
             }
         }

@@ -14,13 +14,14 @@
 mod cache;
 mod meta;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
 use meridian_clock::{Clock, Entropy, Rng, TaskGroup, Timestamp};
-use meridian_replication::api::{Directory, NodeId, RangeDescriptor, RangeHost, RangeId, ReplicaRole};
+use meridian_replication::api::{Directory, NodeId, RangeDescriptor, RangeHost, RangeId, RangeReplica, ReplicaRole};
 use meridian_replication::transport::{Service, TrafficClass, Transport, TransportError};
 use meridian_storage::mvcc::AttemptId;
 use meridian_storage::{Key, Span};
@@ -42,7 +43,13 @@ const LOCK_CALL_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long a range may be unreachable before the client hears of it.
 pub(crate) const UNREACHABLE_AFTER: Duration = Duration::from_secs(15);
 /// How often somebody who waits for an answer looks whether the node that owes it is still there.
-const LOST_CHECK: Duration = Duration::from_millis(100);
+const LOST_CHECK: Duration = Duration::from_millis(25);
+/// How often somebody who waits for the outcome of an election looks at the replica on this node.
+const NEWS_CHECK: Duration = Duration::from_millis(4);
+/// How long a request is kept waiting where an election is under way, before others are asked.
+const ELECTION_PATIENCE: Duration = Duration::from_millis(600);
+/// How long a node that could not be reached is not taken for a leader on the word of a replica that may not have noticed yet.
+const UNREACHED: Duration = Duration::from_millis(300);
 /// How long a question to another coordinator may take.
 const ALIVE_TIMEOUT: Duration = Duration::from_millis(700);
 
@@ -103,6 +110,25 @@ impl Backoff {
         self.pause = (self.pause * 2).min(Duration::from_millis(200));
         Ok(())
     }
+
+    /// The same for a request about `key`. If a replica on this node takes part in the range and has lost its leader, there is nobody to ask: it
+    /// will be among the first to know the next one, and the pause ends when it does.
+    pub async fn pause_at(&mut self, router: &Router, key: &[u8], what: &str) -> Result<(), KvError> {
+        let Some(replica) = router.host.replica_for_key(key).filter(|_| router.leaseholders.serving(key).is_none()) else {
+            return self.pause(router, what).await;
+        };
+        let (until, range) = (Instant::now() + ELECTION_PATIENCE, replica.range_id());
+        let mut waited = false;
+        while router.leader_of(&*replica).is_none() && Instant::now() < until.min(self.deadline) {
+            waited = true;
+            sleep(NEWS_CHECK).await;
+        }
+        if waited && let Some(leader) = router.leader_of(&*replica) {
+            router.cache.lock().redirect(range, Some(leader));
+            return Ok(());
+        }
+        self.pause(router, what).await
+    }
 }
 
 /// The router of one node.
@@ -116,6 +142,8 @@ pub struct Router {
     transport: Arc<dyn Transport>,
     directory: Arc<dyn Directory>,
     cache: Mutex<RangeCache>,
+    /// Nodes that could not be reached, and when.
+    unreached: Mutex<BTreeMap<NodeId, Instant>>,
     rng: Mutex<Rng>,
 }
 
@@ -148,8 +176,19 @@ impl Router {
             transport: parts.transport,
             directory: parts.directory,
             cache: Mutex::new(RangeCache::default()),
+            unreached: Mutex::default(),
             rng: Mutex::new(entropy.fork("router").rng()),
         })
+    }
+
+    /// Who leads the range of a replica on this node now, unless that is not known or cannot be: a leader that is gone, or this node, not serving yet.
+    fn leader_of(&self, replica: &dyn RangeReplica) -> Option<NodeId> {
+        let leader = replica.leader()?;
+        if leader == self.node {
+            return self.leaseholders.by_id(replica.range_id()).map(|_| leader);
+        }
+        let unreached = self.unreached.lock().get(&leader).is_some_and(|at| at.elapsed() < UNREACHED);
+        (!unreached && !self.host.is_lost(leader)).then_some(leader)
     }
 
     /// The route to `key` if it needs no lookup.
@@ -253,11 +292,11 @@ impl Router {
                     Ok(bytes) => postcard::from_bytes::<Result<Response, Refusal>>(&bytes)
                         .map_err(|e| SendError::Kv(KvError::Internal(format!("decoding the answer of {node}: {e}"))))?,
                     Err(TransportError::NoAnswer(_)) => {
-                        self.cache.lock().next_target(route.range);
+                        self.not_reached(route.range, *node);
                         return Err(SendError::NoAnswer(format!("no answer from {node}")));
                     }
                     Err(_) => {
-                        self.cache.lock().next_target(route.range);
+                        self.not_reached(route.range, *node);
                         return Err(SendError::Stale);
                     }
                 }
@@ -287,6 +326,11 @@ impl Router {
             Refusal::Ambiguous(m) => SendError::Unknown(m),
             Refusal::Kv(e) => SendError::Kv(e),
         })
+    }
+
+    fn not_reached(&self, range: RangeId, node: NodeId) {
+        self.unreached.lock().insert(node, Instant::now());
+        self.cache.lock().next_target(range);
     }
 
     /// Waits for the answer of `node`, but no longer than it is there, where this node can know: a frozen leaseholder keeps its connections,
@@ -327,7 +371,7 @@ impl Router {
                 Ok(response) => return Ok(response),
                 Err(SendError::Kv(e)) => return Err(e),
                 Err(SendError::Stale | SendError::Unknown(_) | SendError::NoAnswer(_)) => {
-                    backoff.pause(self, "a range does not answer").await?
+                    backoff.pause_at(self, key, "a range does not answer").await?
                 }
             }
         }
@@ -354,10 +398,8 @@ impl Router {
                     Err(SendError::Stale | SendError::Unknown(_) | SendError::NoAnswer(_)) => pending.extend(keys),
                 }
             }
-            if pending.is_empty() {
-                return Ok(responses);
-            }
-            backoff.pause(self, "a range does not answer").await?;
+            let Some(first) = pending.first() else { return Ok(responses) };
+            backoff.pause_at(self, first, "a range does not answer").await?;
         }
     }
 
@@ -496,12 +538,20 @@ impl Router {
     }
 
     async fn serve_batch(&self, batch: Batch) -> Result<Response, Refusal> {
+        if let Some(state) = self.leaseholders.by_id(batch.range) {
+            return self.leaseholders.execute(&state, &batch.header, &batch.request).await;
+        }
+        let refusal = |leader| Refusal::NotLeaseholder(meridian_replication::api::NotLeaseholder { range: batch.range, leader });
+        let Some(replica) = self.host.replica(batch.range) else { return Err(refusal(None)) };
+        // An election is under way, or this node has won it and its lease begins with the first entry that is through: a refusal would cost the sender
+        // a round trip or two, and the answer is a moment away.
+        let until = Instant::now() + ELECTION_PATIENCE;
+        while self.leader_of(&*replica).is_none() && Instant::now() < until {
+            sleep(NEWS_CHECK).await;
+        }
         match self.leaseholders.by_id(batch.range) {
             Some(state) => self.leaseholders.execute(&state, &batch.header, &batch.request).await,
-            None => {
-                let leader = self.host.replica(batch.range).and_then(|r| r.lease().err()).and_then(|e| e.leader);
-                Err(Refusal::NotLeaseholder(meridian_replication::api::NotLeaseholder { range: batch.range, leader }))
-            }
+            None => Err(refusal(replica.lease().err().and_then(|e| e.leader).filter(|n| !self.host.is_lost(*n)))),
         }
     }
 

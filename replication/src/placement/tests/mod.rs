@@ -16,7 +16,7 @@ use crate::registry::{Health, NodeLoad};
 fn range_of(voters: &[NodeId]) -> RangeDescriptor {
     let replica = |node: &NodeId| ReplicaDescriptor { node: *node, id: ReplicaId(u64::from(node.0)), role: ReplicaRole::Voter };
     let replicas = voters.iter().map(replica).collect();
-    RangeDescriptor { id: RangeId(1), span: Span::all(), replicas, next_replica: ReplicaId(100), generation: 1 }
+    RangeDescriptor { id: RangeId(1), span: Span::all(), replicas, next_replica: ReplicaId(100), generation: 1, span_epoch: 0 }
 }
 
 /// Carries `action` out on the model. `false` for nothing.

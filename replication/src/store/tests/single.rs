@@ -110,6 +110,32 @@ async fn ranges_split() {
     world.put("\x107", "w").await;
 }
 
+/// Evaluated before the split, logged after it: it would write into the other half behind that range's back.
+#[tokio::test(start_paused = true)]
+async fn a_command_of_before_a_split_does_not_apply_after_it() {
+    let mut world = World::new(6);
+    world.await_lease(TABLES, None).await;
+    let replica = world.store(1).replica(TABLES).unwrap();
+    let stale = replica.lease().unwrap();
+    let (before, after) = (world.command("\x10a", "before"), world.command("\x107", "after"));
+    // In the queue before the split: it is in the log before it, too, and applies.
+    let early = replica.propose(&stale, before);
+    let split = replica.split(Bytes::from_static(b"\x105"));
+    let (early, split) = world.until_done(futures::future::join(early, split)).await;
+    early.unwrap();
+    split.unwrap();
+    let late = world.until_done(replica.propose(&stale, after.clone())).await;
+    assert!(matches!(late, Err(ProposeError::NotLeaseholder(_))), "{late:?}");
+    assert_eq!((world.get(1, "\x10a").as_deref(), world.get(1, "\x107")), (Some("before"), None));
+    // Under the lease as it is now the same request applies: nothing of the refused one was remembered.
+    let right = world.store(1).replica_for_key(b"\x107").unwrap();
+    world.await_lease(right.range_id(), None).await;
+    let lease = right.lease().unwrap();
+    assert!(lease.span_epoch > stale.span_epoch);
+    assert!(world.until_done(right.propose(&lease, after)).await.unwrap().fresh);
+    assert_eq!(world.get(1, "\x107").as_deref(), Some("after"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_log_is_cut_below_what_is_flushed() {
     let mut world = World::new(5);
