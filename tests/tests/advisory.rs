@@ -79,3 +79,32 @@ async fn locks_outlive_leaseholders_and_not_their_node() -> Result<()> {
     c.batch_execute("SELECT pg_advisory_lock(1)").await?;
     Ok(())
 }
+
+/// A node that stands still for longer than its sessions' locks last: another session gets the lock, and the one that had it is told so, by the end
+/// of its connection, before it can do anything under it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_lock_ends_its_session() -> Result<()> {
+    let scratch = Scratch::new("advisory-lost")?;
+    let cluster = LocalCluster::up(&scratch.path().join("c"), port(400), &["--no-latency", "--dead-after", "600"])?;
+    let (a, idle, b) = (connect(&cluster, 1).await?, connect(&cluster, 1).await?, connect(&cluster, 2).await?);
+    a.batch_execute("SELECT pg_advisory_lock(1); BEGIN; SELECT pg_advisory_xact_lock(2)").await?;
+    cluster.act("pause", 1)?;
+    b.batch_execute("SELECT pg_advisory_lock(1), pg_advisory_lock(2)").await?;
+    cluster.act("resume", 1)?;
+    let error = a.batch_execute("COMMIT").await.expect_err("the session goes on without its locks");
+    ensure!(error.is_closed() || error.code().is_some_and(|c| c.code() == "57P01"), "{error:?}");
+    // Sessions of the node that held nothing go on.
+    wait_until("the node serves again", Duration::from_secs(60), || cluster.is_ready(1))?;
+    let mut last = None;
+    for _ in 0..60 {
+        match idle.query_one("SELECT pg_try_advisory_lock(1), pg_try_advisory_lock(3)", &[]).await {
+            Ok(row) => {
+                ensure!(!row.get::<_, bool>(0) && row.get::<_, bool>(1));
+                return Ok(());
+            }
+            Err(error) => last = Some(error),
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    Err(anyhow::anyhow!("the session does not go on: {last:?}"))
+}

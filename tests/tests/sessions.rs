@@ -7,6 +7,7 @@ use std::thread;
 
 use meridian_tests::differential::client::{Answer, Client};
 use meridian_tests::differential::servers::{DATABASE, Meridian, USER};
+use meridian_tests::wire::{Raw, execute, query, sync};
 
 /// Rows of the table that is indexed under load.
 const ROWS: u32 = 50_000;
@@ -128,6 +129,26 @@ fn a_deadlock_ends_one_of_two() -> anyhow::Result<()> {
     assert_eq!(errors, [("40P01".to_owned(), "deadlock detected".to_owned())]);
     // The survivor's two updates are there, the victim's is not.
     assert_eq!(a.ok("SELECT v FROM t ORDER BY k")?, ["1", "1"]);
+    Ok(())
+}
+
+/// The protocol's Execute of a cursor that SQL declared, in portions and to its end, between FETCHes.
+#[test]
+fn a_declared_cursor_is_a_portal() -> anyhow::Result<()> {
+    let node = Meridian::start()?;
+    let mut raw = Raw::connect(node.port)?;
+    let mut rows = |bytes: Vec<u8>| -> anyhow::Result<(String, usize)> {
+        let outcome = raw.outcome(&bytes)?;
+        Ok((outcome.code, outcome.rows))
+    };
+    let done = |n: usize| (String::new(), n);
+    assert_eq!(rows(query(b"BEGIN; DECLARE c CURSOR FOR SELECT generate_series(1, 10)"))?, done(0));
+    assert_eq!(rows([execute("c", 3), sync()].concat())?, done(3));
+    assert_eq!(rows(query(b"FETCH 2 FROM c"))?, done(2));
+    assert_eq!(rows([execute("c", 0), sync()].concat())?, done(5));
+    assert_eq!(rows([execute("c", 4), sync()].concat())?, done(0));
+    assert_eq!(rows([execute("nothing", 0), sync()].concat())?.0, "34000");
+    assert_eq!(rows([execute("c", 0), sync()].concat())?.0, "25P02");
     Ok(())
 }
 

@@ -390,7 +390,8 @@ pub trait Kv: Send + Sync + fmt::Debug {
 /// Reads overlay the transaction's own buffered writes up to the last [`KvTxn::begin_statement`], so that a statement does not see
 /// its own effects; locking reads overlay all of them.
 ///
-/// After an error other than `LockNotAvailable`, `LockTimeout`, `KeyExists` from a locking read, or `Program`, only `rollback` is allowed.
+/// After an error other than `LockNotAvailable`, `LockTimeout`, `KeyExists` from a locking read, or `Program`, only `rollback` and `restart` are
+/// allowed, and `rollback_to` if the commit has not begun: the transaction goes on from the mark, with the locks and the reads it has.
 #[async_trait]
 pub trait KvTxn: Send {
     /// The present attempt.

@@ -10,7 +10,7 @@ use meridian_storage::{Key, Span};
 use smallvec::SmallVec;
 
 use super::Txn;
-use crate::api::{Columns, Get, Got, Isolation, KvError, LockWait, Locking, Page, RetryCause, Scan};
+use crate::api::{Columns, Get, Got, Isolation, KvError, LockStrength, LockWait, Locking, Page, RetryCause, Scan};
 use crate::leaseholder::{covered, raw_columns, rest};
 use crate::request::{Header, PointGet, PointReply, RangeScan, Reads, Request, Response, ScanReply, SpanRead};
 use crate::router::{Backoff, Route, Router, SendError, unexpected};
@@ -121,12 +121,16 @@ impl Txn {
             return Ok(Got::Value(reply.value));
         }
         self.hint = self.hint.max(reply.hint);
+        let keeps = want.get.lock.map_or(LockStrength::Update, |l| l.strength);
+        // A reference (a foreign key's check) only asks whether the row is there now; PostgreSQL looks past the snapshot for it, too.
+        let reference = keeps == LockStrength::KeyShare && want.columns == Columns::Existence && reply.value.is_some();
         if at > self.read_ts {
-            self.newer_than_snapshot(key, reply.version.map(|v| v.1))?;
+            if !reference {
+                self.newer_than_snapshot(key, reply.version.map(|v| v.1))?;
+            }
             *moved_to = (*moved_to).max(at);
         }
-        // The weaker levels validate what they locked by the whole row: a lost lock is an error there, not a detail (C3).
-        let columns = if self.strict() { want.columns.clone() } else { Columns::All };
+        let columns = if self.strict() { want.columns.clone() } else { kept_still(keeps) };
         if self.reads.locked(key, &columns, reply.version, reply.value.as_ref()).is_err() {
             return Err(changed_before_lock(key));
         }
@@ -324,11 +328,15 @@ impl Txn {
         if part.lock.is_some() && self.records_reads() && reply.newest > self.read_ts {
             *moved_to = (*moved_to).max(reply.newest);
         }
+        let columns = match part.lock {
+            Some(lock) if !self.strict() => kept_still(lock.strength),
+            _ => Columns::All,
+        };
         for row in reply.locked {
             if row.version.0 > self.read_ts {
                 self.newer_than_snapshot(&row.key, Some(row.version.1))?;
             }
-            if self.reads.locked_row(row.key.clone(), row.version, row.digest, recorded).is_err() {
+            if self.reads.locked_row(row.key.clone(), row.version, row.digest, &columns, recorded).is_err() {
                 return Err(changed_before_lock(&row.key));
             }
         }
@@ -434,6 +442,12 @@ fn range_scan(scan: &Scan, span: &Span, lock: Option<Locking>, overlay: bool, ha
         lock,
         snapshot: false,
     }
+}
+
+/// What a lock of this strength keeps still, and the weaker levels therefore validate: a lost lock is an error there, not a detail (C3). Beside KEY SHARE
+/// others may change what is no key.
+fn kept_still(strength: LockStrength) -> Columns {
+    if strength == LockStrength::KeyShare { Columns::Existence } else { Columns::All }
 }
 
 fn changed_before_lock(key: &Key) -> KvError {

@@ -63,7 +63,7 @@ pub(crate) struct Gateway {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Open,
-    /// Only `rollback` and `restart` are allowed.
+    /// Only `rollback`, `restart` and, before the commit, `rollback_to` are allowed.
     Failed,
     Done,
 }
@@ -90,6 +90,8 @@ pub(crate) struct Txn {
     /// A commit below this would be pushed, as leaseholders said when they gave a lock.
     hint: Timestamp,
     state: State,
+    /// The commit has begun.
+    committing: bool,
     stats: TxnStats,
     touched: SmallVec<[RangeId; 8]>,
 }
@@ -112,6 +114,7 @@ impl Txn {
             seen: Timestamp::ZERO,
             hint: Timestamp::ZERO,
             state: State::Open,
+            committing: false,
             stats: TxnStats::default(),
             touched: SmallVec::new(),
             options,
@@ -350,11 +353,21 @@ impl KvTxn for Txn {
     }
 
     fn rollback_to(&mut self, savepoint: Savepoint) -> Result<(), KvError> {
-        self.buffer.rollback_to(savepoint)
+        self.buffer.rollback_to(savepoint)?;
+        // What failed was a read, or the wait for a lock. Whatever it had read or locked by then still counts, so the transaction may go on without it.
+        // A commit that failed, or a bulk load, has left more behind than the buffer knows.
+        if self.state == State::Failed && !self.committing && !self.wrote_bulk && self.bulk.is_none() {
+            self.state = State::Open;
+            if let Some(live) = &self.live {
+                live.acquit();
+            }
+        }
+        Ok(())
     }
 
     async fn commit(&mut self) -> Result<Timestamp, KvError> {
         self.check_open()?;
+        self.committing = true;
         let outcome = self.commit_now().await;
         self.state = if outcome.is_ok() { State::Done } else { State::Failed };
         self.let_go();
@@ -391,6 +404,7 @@ impl KvTxn for Txn {
         self.reads = ReadSet::default();
         self.hint = Timestamp::ZERO;
         self.state = State::Open;
+        self.committing = false;
     }
 
     async fn advance(&mut self) -> Result<(), KvError> {

@@ -99,8 +99,10 @@ impl ReadSet {
         Ok(())
     }
 
-    /// Records a row that a locking scan locked. `in_span`: the scan itself is recorded and covers it.
-    pub fn locked_row(&mut self, key: Key, version: VersionId, digest: Digest, in_span: bool) -> Result<(), ()> {
+    /// Records a row that a locking scan locked, which depends on these columns of it (all, or its existence). `digest`: of the whole row.
+    /// `in_span`: the scan itself is recorded and covers it.
+    pub fn locked_row(&mut self, key: Key, version: VersionId, digest: Digest, columns: &Columns, in_span: bool) -> Result<(), ()> {
+        let mut columns = columns.clone();
         if let Some(old) = self.points.get(&key) {
             if old.version == Some(version) {
                 let mut old = old.clone();
@@ -108,13 +110,15 @@ impl ReadSet {
                 self.points.insert(key, old);
                 return Ok(());
             }
-            // The whole-row digest does not compare with one over columns; by version it has changed.
-            if !old.in_span {
+            // The whole-row digest does not compare with one over columns; by version it has changed. Of a row that is there that is all one can ask.
+            let was_there = old.columns == Columns::Existence && old.live;
+            if !old.in_span && !was_there {
                 return Err(());
             }
+            columns = union(&Columns::Existence, &columns);
         }
-        let point =
-            Point { version: Some(version), columns: Columns::All, digest, valid_at: Timestamp::ZERO, locked: true, live: true, in_span };
+        let digest = if columns == Columns::Existence { digest::point(Some(&Bytes::new()), &columns) } else { digest };
+        let point = Point { version: Some(version), columns, digest, valid_at: Timestamp::ZERO, locked: true, live: true, in_span };
         self.points.insert(key, point);
         Ok(())
     }
