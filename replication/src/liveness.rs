@@ -100,6 +100,8 @@ pub(crate) struct LivenessMessage {
     pub duration_micros: u64,
     /// Peers that fell silent lately: not heard of for the suspicion time.
     pub missing: Vec<NodeId>,
+    /// The sender lately refused what the receiver sent, because the receiver's clock reads too far ahead.
+    pub refuses_you: bool,
     /// Closed timestamps of quiet ranges that the sender leads (see [`crate::closed`]).
     pub closed: Option<Delta>,
     /// How far the sender has got with those of the receiver: the receiver's incarnation, stream, sequence.
@@ -145,6 +147,8 @@ struct Seen {
     live: bool,
     /// Whom it misses, by its last word.
     missing: Vec<NodeId>,
+    /// Whether it refuses what we send for the sake of our clock, by its last word.
+    refuses_us: bool,
     /// How far it has got with our closed timestamps, by its last word: our incarnation, stream, sequence.
     closed_upto: (u64, u64, u64),
 }
@@ -271,14 +275,21 @@ impl Peers {
                 node,
                 given: Mutex::new(Given { epoch: 0, until: Timestamp::ZERO, frozen: SmallVec::new(), rng }),
                 received: RwLock::default(),
-                seen: Mutex::new(Seen { incarnation: 0, heard: None, live: false, missing: Vec::new(), closed_upto: (0, 0, 0) }),
+                seen: Mutex::new(Seen {
+                    incarnation: 0,
+                    heard: None,
+                    live: false,
+                    missing: Vec::new(),
+                    refuses_us: false,
+                    closed_upto: (0, 0, 0),
+                }),
             })
         };
         peers.entry(node).or_insert_with(new).clone()
     }
 
     /// What to tell `node` now.
-    pub(crate) fn message(&self, node: NodeId, at: Instant, closed: &Closed) -> LivenessMessage {
+    pub(crate) fn message(&self, node: NodeId, at: Instant, closed: &Closed, refuses_you: bool) -> LivenessMessage {
         let peer = self.peer(node);
         let (age, to_incarnation, (ours, stream, upto)) = {
             let seen = peer.seen.lock();
@@ -295,9 +306,17 @@ impl Peers {
             to_incarnation,
             duration_micros,
             missing: self.missing(at),
+            refuses_you,
             closed: delta,
             closed_upto: closed.inlet.position(node),
         }
+    }
+
+    /// Whether `peer`, heard of just now, said that it refuses what we send because of our clock.
+    pub(crate) fn refused_by(&self, peer: NodeId, at: Instant) -> bool {
+        let peer = self.peer(peer);
+        let seen = peer.seen.lock();
+        seen.refuses_us && seen.heard.is_some_and(|heard| at.saturating_duration_since(heard) <= self.config.suspect)
     }
 
     /// The peers that fell silent lately.
@@ -338,6 +357,7 @@ impl Peers {
             seen.live = true;
             seen.heard = Some(at);
             seen.missing.clone_from(&message.missing);
+            seen.refuses_us = message.refuses_you;
             seen.closed_upto = message.closed_upto;
         }
         let ours = u64::try_from(self.config.duration.as_micros()).unwrap_or(u64::MAX);

@@ -159,8 +159,15 @@ pub async fn run(options: ServeOptions) -> Result<()> {
     tracing::info!(node = %node.id(), sql = %options.listen, http = %options.http, "serving");
     let accepting = tokio::spawn(listener.clone().run(sql, draining));
     let mut standing = node.registry.standing();
+    let mut verdict = node.store.clock_verdict();
     tokio::select! {
         biased;
+        // At once, without handing anything over: what this node says of the time is worth nothing.
+        Ok(why) = verdict.wait_for(Option::is_some) => {
+            let why = why.clone().unwrap_or_default();
+            tasks.abort_all();
+            bail!("{why}; the node has stopped serving. Set the clock right (chrony, ntpd), or state a wider --clock-bound on all nodes, and start it again");
+        }
         () = ends.asked() => tracing::info!("draining"),
         _ = standing.wait_for(|s| *s == Standing::Removed) => tracing::error!("this node was removed from the cluster: stopping"),
     }
@@ -382,6 +389,8 @@ impl NodeStatus for Status {
             metrics.push(Metric::gauge(&format!("storage_{name}"), "A figure of the storage engine.", value));
         }
         let Some((node, listener)) = self.node.lock().clone() else { return metrics };
+        let error = u64::try_from(node.store.clock_error().as_micros()).unwrap_or(u64::MAX);
+        metrics.push(Metric::gauge("clock_error_micros", "The present bound on the error of this node's clock.", error));
         let placement = node.placement();
         metrics.push(Metric::gauge("node_id", "The id of this node in the cluster.", u64::from(node.id().0)));
         metrics.push(Metric::gauge(
@@ -400,7 +409,11 @@ impl NodeStatus for Status {
         let replicas = meridian_replication::api::RangeAdmin::replica_count(&*node.store);
         metrics.push(Metric::gauge("replicas", "Replicas on this node.", replicas));
         let follower_reads = node.kv.follower_reads();
-        metrics.push(Metric::counter("kv_follower_reads_total", "Reads in the past answered here without the leaseholder.", follower_reads));
+        metrics.push(Metric::counter(
+            "kv_follower_reads_total",
+            "Reads in the past answered here without the leaseholder.",
+            follower_reads,
+        ));
         let remote = node.kv.remote_requests();
         metrics.push(Metric::counter("kv_remote_requests_total", "Requests sent to ranges that other nodes lead.", remote));
         metrics.push(Metric::gauge("txn_live", "Transactions others may be waiting for.", node.kv.live_transactions() as u64));

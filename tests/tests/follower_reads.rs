@@ -47,9 +47,11 @@ async fn read_only(client: &Client, statement: &str) -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reads_in_the_past_stay_in_their_region() -> Result<()> {
     let scratch = Scratch::new("follower")?;
-    let cluster = LocalCluster::up(&scratch.path().join("c"), port(340), &["--dead-after", "600"])?;
+    let cluster = LocalCluster::up(&scratch.path().join("c"), port(440), &["--dead-after", "600"])?;
     let client = connect(&cluster.url(1)).await.map_err(anyhow::Error::msg)?;
-    client.batch_execute("CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL); INSERT INTO t SELECT g, g FROM generate_series(1, 100) AS g").await?;
+    client
+        .batch_execute("CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL); INSERT INTO t SELECT g, g FROM generate_series(1, 100) AS g")
+        .await?;
     // A gateway that does not lead the table's range.
     let mut gateway = 0;
     for node in 1..=3 {
@@ -72,12 +74,7 @@ async fn reads_in_the_past_stay_in_their_region() -> Result<()> {
         counters(&cluster, gateway).is_ok_and(|c| c.followers > 0)
     })?;
 
-    let forms = [
-        "follower_read_timestamp()",
-        "'-5s'",
-        "with_max_staleness('10s')",
-        "with_min_timestamp(now() - '10s'::interval)",
-    ];
+    let forms = ["follower_read_timestamp()", "'-5s'", "with_max_staleness('10s')", "with_min_timestamp(now() - '10s'::interval)"];
     for form in forms {
         // Over both protocols, as a statement and as a transaction.
         let text = format!("SELECT count(*) FROM t AS OF SYSTEM TIME {form}");
@@ -99,7 +96,12 @@ async fn reads_in_the_past_stay_in_their_region() -> Result<()> {
         }
     }
     // By decimal HLC and by literal: a fixed time.
-    let row = client.query_one("SELECT (extract(epoch FROM now() - '6s'::interval) * 1000000000)::numeric(30)::text, (now() - '6s'::interval)::text", &[]).await?;
+    let row = client
+        .query_one(
+            "SELECT (extract(epoch FROM now() - '6s'::interval) * 1000000000)::numeric(30)::text, (now() - '6s'::interval)::text",
+            &[],
+        )
+        .await?;
     let (decimal, literal): (String, String) = (row.get(0), row.get(1));
     for form in [format!("{decimal}.0000000000"), format!("'{literal}'")] {
         let text = format!("SELECT count(*) FROM t AS OF SYSTEM TIME {form}");

@@ -328,7 +328,7 @@ async fn old_versions_go_and_reads_below_the_horizon_are_refused() {
         n
     };
     assert_eq!(versions(), 5);
-    tokio::time::sleep(Duration::from_secs(80)).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
     assert_eq!(versions(), 1);
     let mut past = node.begin(TxnOptions { as_of: first, ..Default::default() });
     assert!(matches!(read(&mut *past, "a").await, Err(KvError::TimestampOutOfRange(_))));

@@ -21,6 +21,11 @@ use crate::api::{NodeId, RangeReplica as _};
 use crate::liveness::LivenessMessage;
 use crate::transport::{Handler, Service, TrafficClass};
 
+/// For so long most peers must disagree with this node's clock before it takes itself out: a single late look proves nothing.
+const CLOCK_SUSPICION: std::time::Duration = std::time::Duration::from_secs(1);
+/// Bounds below this many nanoseconds are not worth a word.
+const BOUND_WORTH_SAYING: u64 = 5_000_000;
+
 /// Snapshots streamed out at the same time.
 pub(crate) const SNAPSHOTS_AT_ONCE: usize = 4;
 
@@ -96,6 +101,7 @@ async fn heartbeats(ctx: Arc<Context>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut count = 0_u64;
     let (mut peers, mut known) = (BTreeSet::new(), 0);
+    let (mut bound, mut suspected) = (BoundWatch::new(&ctx), None);
     loop {
         ticks.tick().await;
         let now = Instant::now();
@@ -109,17 +115,65 @@ async fn heartbeats(ctx: Arc<Context>) {
             }
             ctx.closed.feed.advance(ctx.clock.now(), ctx.config.closed_lag, &ctx.peers);
             for node in &peers {
-                let message = ctx.peers.message(*node, now, &ctx.closed);
+                let message = ctx.peers.message(*node, now, &ctx.closed, ctx.transport.clock_refused(*node));
                 let body = codec::to_bytes(&message).into();
                 if let Err(error) = ctx.transport.send(*node, TrafficClass::Control, Service::Liveness, body) {
                     tracing::trace!(to = %node, %error, "heartbeat not sent");
                 }
             }
+            bound.look(&ctx);
+            judge_own_clock(&ctx, &peers, now, &mut suspected);
         }
         count += 1;
         for node in ctx.peers.fallen(now) {
             tracing::info!(node = %ctx.node, peer = %node, "peer has fallen silent");
             ctx.tell_workers(|| Internal::Peer(node, crate::liveness::PeerEvent::Down));
+        }
+    }
+}
+
+/// A node that most of its peers cannot agree with about the time is the one that is wrong, whatever its own source says: it takes itself out. With one
+/// peer nobody can tell which of the two it is; they refuse each other's messages, and an operator must look.
+fn judge_own_clock(ctx: &Context, peers: &BTreeSet<NodeId>, now: Instant, suspected: &mut Option<Instant>) {
+    let against: Vec<NodeId> =
+        peers.iter().copied().filter(|peer| ctx.transport.clock_refused(*peer) || ctx.peers.refused_by(*peer, now)).collect();
+    if against.len() < 2 || against.len() * 2 <= peers.len() {
+        *suspected = None;
+        return;
+    }
+    let since = *suspected.get_or_insert(now);
+    if now.saturating_duration_since(since) >= CLOCK_SUSPICION && ctx.clock_verdict.borrow().is_none() {
+        let side = if ctx.transport.clock_refused(against[0]) { "behind" } else { "ahead of" };
+        let error = std::time::Duration::from_nanos(ctx.clock.error_nanos());
+        let why = format!(
+            "the clock of this node is {side} the clocks of most of its peers ({} of {}: {against:?}) by more than the bounds allow (own bound ±{error:?})",
+            against.len(),
+            peers.len()
+        );
+        tracing::error!(node = %ctx.node, "{why}: it takes itself out of service");
+        ctx.clock_verdict.send_replace(Some(why));
+    }
+}
+
+/// Says when the bound on the clock's error grows: everything that waits out the uncertainty becomes slower with it.
+struct BoundWatch {
+    said: u64,
+}
+
+impl BoundWatch {
+    fn new(ctx: &Context) -> Self {
+        BoundWatch { said: ctx.clock.error_nanos().max(BOUND_WORTH_SAYING) }
+    }
+
+    fn look(&mut self, ctx: &Context) {
+        let error = ctx.clock.error_nanos();
+        let shown = std::time::Duration::from_nanos(error);
+        if error >= self.said.saturating_mul(2) {
+            tracing::warn!(node = %ctx.node, error = ?shown, "the bound on the clock's error has grown: commits and fresh reads wait up to twice as long");
+            self.said = error;
+        } else if error.saturating_mul(2) <= self.said && self.said > BOUND_WORTH_SAYING {
+            tracing::info!(node = %ctx.node, error = ?shown, "the bound on the clock's error has shrunk again");
+            self.said = error.max(BOUND_WORTH_SAYING);
         }
     }
 }

@@ -224,6 +224,8 @@ pub(crate) struct Context {
     pub membership: std::sync::atomic::AtomicU64,
     /// Set while the disk refuses writes: new proposals are refused at once.
     pub disk_full: AtomicBool,
+    /// Set once this node's clock is found out of bounds against most of its peers.
+    pub clock_verdict: tokio::sync::watch::Sender<Option<String>>,
     pub logger: slog::Logger,
 }
 

@@ -726,7 +726,7 @@ impl Replica {
         if self.catch_ups.is_empty() {
             return;
         }
-        let committed = self.raw.raft.raft_log.committed;
+        let (committed, last) = (self.raw.raft.raft_log.committed, self.last_index());
         let now = self.ctx.clock.now();
         let prs = self.raw.raft.prs();
         let mut waiting = Vec::new();
@@ -734,7 +734,12 @@ impl Replica {
             // Not quite all: entries keep coming under load, and joint consensus waits for the rest anyway.
             match prs.get(replica.0) {
                 // And its promise must count before its vote does, or the lease would end for a moment.
-                Some(p) if p.matched + 64 >= committed && p.state == ProgressState::Replicate && self.promises(replica.0, now) => {
+                Some(p)
+                    if p.matched + 64 >= committed
+                        // After a snapshot Raft probes until it has something to send, which may be never.
+                        && (p.state == ProgressState::Replicate || p.state == ProgressState::Probe && p.matched >= last)
+                        && self.promises(replica.0, now) =>
+                {
                     drop(done.send(Ok(())));
                 }
                 Some(_) => waiting.push((replica, done)),

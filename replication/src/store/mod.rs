@@ -179,6 +179,7 @@ impl Store {
             incarnations: AtomicU64::new(1),
             membership: AtomicU64::new(1),
             disk_full: AtomicBool::new(false),
+            clock_verdict: tokio::sync::watch::Sender::new(None),
             logger: slog::Logger::root(slog::Discard, slog::o!()),
         });
         let mut workers: Vec<Worker> = senders
@@ -202,6 +203,16 @@ impl Store {
         if !std::mem::replace(&mut *set, true) {
             self.ctx.publisher.start(kv, &self.ctx.entropy, &self.ctx.tasks);
         }
+    }
+
+    /// Hears why this node must take itself out of service, if its clock is out of bounds against most of its peers.
+    pub fn clock_verdict(&self) -> tokio::sync::watch::Receiver<Option<String>> {
+        self.ctx.clock_verdict.subscribe()
+    }
+
+    /// The present bound on the error of this node's clock.
+    pub fn clock_error(&self) -> std::time::Duration {
+        std::time::Duration::from_nanos(self.ctx.clock.error_nanos())
     }
 
     /// Quiet ranges led here whose closed timestamps are told by node.

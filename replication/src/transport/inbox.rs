@@ -21,6 +21,9 @@ use crate::api::NodeId;
 /// At most one log line about refused clocks per peer in this time.
 const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How long a refusal counts in [`Inbox::refused_lately`].
+const REFUSAL_MEMORY: Duration = Duration::from_secs(1);
+
 /// The sender's clock, as an envelope carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
@@ -83,12 +86,21 @@ pub(crate) struct Inbox {
     tasks: TaskGroup,
     handlers: RwLock<BTreeMap<Service, Arc<dyn Handler>>>,
     last_refusal: Mutex<BTreeMap<NodeId, Instant>>,
+    /// Whose clock was out of bounds, and when last.
+    refused: Mutex<BTreeMap<NodeId, Instant>>,
     pub counters: TransportCounters,
 }
 
 impl Inbox {
     pub fn new(clock: Clock, tasks: TaskGroup) -> Self {
-        Inbox { clock, tasks, handlers: RwLock::default(), last_refusal: Mutex::default(), counters: TransportCounters::default() }
+        Inbox {
+            clock,
+            tasks,
+            handlers: RwLock::default(),
+            last_refusal: Mutex::default(),
+            refused: Mutex::default(),
+            counters: TransportCounters::default(),
+        }
     }
 
     /// The tasks of this node.
@@ -119,12 +131,18 @@ impl Inbox {
         let Err(error) = self.clock.observe(stamp.reading, stamp.error_nanos) else { return Ok(()) };
         TransportCounters::add(&self.counters.clock_refused, envelopes);
         let now = Instant::now();
+        self.refused.lock().insert(from, now);
         let mut last = self.last_refusal.lock();
         if last.get(&from).is_none_or(|at| now - *at >= REFUSAL_LOG_INTERVAL) {
             last.insert(from, now);
             tracing::error!(peer = %from, refused = self.counters.clock_refused.load(Relaxed), "message refused, clock out of bounds: {error}");
         }
         Err(format!("clock out of bounds: {error}"))
+    }
+
+    /// Whether something of `from` was refused lately because its clock reads too far ahead of ours.
+    pub fn refused_lately(&self, from: NodeId) -> bool {
+        self.refused.lock().get(&from).is_some_and(|at| at.elapsed() < REFUSAL_MEMORY)
     }
 
     /// Hands a one-way message to its service, on the caller's task.

@@ -107,6 +107,10 @@ pub trait Transport: Send + Sync + fmt::Debug {
     fn serve(&self, service: Service, handler: Arc<dyn Handler>);
     /// Makes `node` reachable at `address` (replacing an earlier address).
     fn connect(&self, node: NodeId, address: &str);
+    /// Whether something of `from` was refused lately because its clock reads further ahead of this node's than both bounds allow.
+    fn clock_refused(&self, _from: NodeId) -> bool {
+        false
+    }
     /// Sends without waiting. `Ok` is no promise of delivery.
     fn send(&self, to: NodeId, class: TrafficClass, service: Service, body: Bytes) -> Result<(), TransportError>;
     /// Sends and waits for the answer, at most `deadline`.

@@ -147,11 +147,12 @@ impl Txn {
         }
     }
 
-    /// A read in the past must lie in the past, and where nothing was collected yet.
-    fn check_as_of(&self) -> Result<(), KvError> {
-        let Some(at) = self.options.as_of else { return Ok(()) };
+    /// A read must lie where nothing was collected yet, and one in the past must lie in the past. Every snapshot ages, that of an open transaction too: beyond
+    /// the horizon it gets an error, never an answer with versions missing.
+    fn check_snapshot(&self) -> Result<(), KvError> {
+        let at = self.read_ts;
         let now = self.gateway.clock.now();
-        if at > now.latest {
+        if self.options.as_of.is_some() && at > now.latest {
             return Err(KvError::TimestampOutOfRange(format!("cannot read at {at}: it is in the future")));
         }
         if at < now.earliest.minus(self.gateway.config.gc_ttl) {
@@ -312,15 +313,18 @@ impl KvTxn for Txn {
 
     async fn get(&mut self, gets: Vec<Get>) -> Result<Vec<Got>, KvError> {
         self.check_open()?;
-        self.check_as_of()?;
+        self.check_snapshot()?;
         let outcome = self.fetch_points(gets).await;
+        // It may have waited for long.
+        self.check_snapshot()?;
         self.settle(outcome)
     }
 
     async fn scan(&mut self, scan: Scan) -> Result<Page, KvError> {
         self.check_open()?;
-        self.check_as_of()?;
+        self.check_snapshot()?;
         let outcome = self.fetch_page(scan).await;
+        self.check_snapshot()?;
         self.settle(outcome)
     }
 

@@ -22,6 +22,8 @@ use crate::record::{Record, Status};
 const RECORDS_KEPT: Duration = Duration::from_secs(3600);
 /// Records removed per proposal.
 const RECORDS_MAX: usize = 1000;
+/// How much longer than the TTL versions stay: more than any difference between the clocks of nodes that speak to each other and the longest call.
+const HORIZON_SLACK: Duration = Duration::from_secs(30);
 /// Pause between two pages, so that collection never competes with work.
 const PAGE_PAUSE: Duration = Duration::from_millis(20);
 
@@ -34,7 +36,8 @@ impl Leaseholders {
         loop {
             tokio::time::sleep(period).await;
             for state in self.all() {
-                let horizon = mvcc::collection_horizon(self.clock.now().earliest, ttl, protected());
+                // Gateways refuse what is older than the TTL by their own clocks, and a read that passed may still be on its way.
+                let horizon = mvcc::collection_horizon(self.clock.now().earliest, ttl + HORIZON_SLACK, protected());
                 if let Err(error) = self.collect_range(&state, horizon).await {
                     tracing::debug!(range = %state.id, ?error, "garbage collection goes on later");
                 }

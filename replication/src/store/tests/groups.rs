@@ -88,6 +88,36 @@ async fn a_cut_off_leaseholder_stops_serving_before_another_starts() {
     assert_eq!(world.get(1, "\x10a").as_deref(), Some("2"));
 }
 
+/// One clock jumps, forward or back, or stands still: its node finds out from its peers and takes itself out; the others go on, also together with their
+/// own differences within the bounds.
+#[tokio::test(start_paused = true)]
+async fn a_node_beyond_its_clock_bound_takes_itself_out() {
+    for (seed, jump) in [(30, 150_i64), (31, -150), (32, 0)] {
+        let mut world = World::replicated(seed, 3).await;
+        world.put("\x10a", "1").await;
+        world.run(Duration::from_secs(2)).await;
+        assert!((1..=3).all(|n| world.store(n).clock_verdict().borrow().is_none()), "seed {seed}: within the bounds");
+        let source = world.nodes[&NodeId(3)].source.clone();
+        if jump != 0 {
+            source.set_skew_nanos(jump * 1_000_000);
+        }
+        for step in 1..60_i64 {
+            if jump == 0 {
+                // Frozen: it falls behind by as much as time passes.
+                source.set_skew_nanos(-step * 50_000_000);
+            }
+            world.run(50 * MS).await;
+        }
+        let verdicts: Vec<bool> = (1..=3).map(|n| world.store(n).clock_verdict().borrow().is_some()).collect();
+        assert_eq!(verdicts, [false, false, true], "seed {seed}, jump of {jump} ms");
+        let why = world.store(3).clock_verdict().borrow().clone().unwrap();
+        assert!(why.contains(if jump > 0 { "ahead of" } else { "behind" }) && why.contains("2 of 2"), "{why}");
+        // The server exits on the verdict; here that is a crash.
+        world.crash(NodeId(3));
+        world.put("\x10a", "2").await;
+    }
+}
+
 /// The voter that promised restarts, forgets, and must not vote against its promise.
 #[tokio::test(start_paused = true)]
 async fn a_restarted_voter_keeps_silent() {

@@ -347,6 +347,10 @@ impl Transport for GrpcTransport {
         });
     }
 
+    fn clock_refused(&self, from: NodeId) -> bool {
+        self.core.inbox.refused_lately(from)
+    }
+
     fn send(&self, to: NodeId, class: TrafficClass, service: Service, body: Bytes) -> Result<(), TransportError> {
         if body.len() > BODY_BYTES_MAX {
             return Err(TransportError::too_big(to, body.len()));

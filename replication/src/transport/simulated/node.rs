@@ -106,6 +106,10 @@ impl Transport for SimulatedTransport {
         self.peers.write().insert(node, address.into());
     }
 
+    fn clock_refused(&self, from: NodeId) -> bool {
+        self.inbox.refused_lately(from)
+    }
+
     fn send(&self, to: NodeId, class: TrafficClass, service: Service, body: Bytes) -> Result<(), TransportError> {
         let address = self.address_of(to)?;
         self.post(self.packet(address, class, service, Kind::Message, body), to)
