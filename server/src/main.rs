@@ -10,6 +10,10 @@ use meridian::cluster::{self, ClusterCommand};
 use meridian::serve::{ClockChoice, ServeOptions};
 use meridian_replication::api::Locality;
 
+/// A statement is a few dozen small allocations that often end on another thread: what glibc's allocator is slow at (a tenth of a point read).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A globally distributed, strictly serializable SQL database that speaks PostgreSQL.
 #[derive(Parser)]
 #[command(name = "meridian", version)]
@@ -70,6 +74,9 @@ enum Command {
         #[arg(short, long)]
         execute: Vec<String>,
     },
+    /// Runs a standard workload against any PostgreSQL server.
+    #[command(subcommand)]
+    Workload(meridian_workload::command::WorkloadCommand),
     /// Makes TLS material.
     #[command(subcommand)]
     Cert(CertCommand),
@@ -245,6 +252,7 @@ async fn run(command: Command) -> Result<bool> {
         }
         Command::Cluster(command) => cluster::run(command).await.map(|()| true),
         Command::Sql { url, execute } => meridian::shell::run(&url, &execute).await,
+        Command::Workload(command) => meridian_workload::command::run(command).await,
         Command::Cert(CertCommand::CreateCa { certs_dir }) => {
             meridian::tls::create_ca(&certs_dir).map(|()| true).context("making an authority")
         }
