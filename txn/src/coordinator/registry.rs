@@ -19,6 +19,7 @@ use std::time::Duration;
 use meridian_storage::Key;
 use meridian_storage::mvcc::AttemptId;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -66,10 +67,45 @@ struct Entry {
     waits: BTreeMap<Key, (Instant, Vec<AttemptId>)>,
 }
 
+/// Attempts by id, and those of each session.
+#[derive(Debug, Default)]
+struct Attempts {
+    by_id: BTreeMap<AttemptId, Entry>,
+    by_session: BTreeMap<SessionId, SmallVec<[AttemptId; 2]>>,
+}
+
+impl Attempts {
+    fn enter(&mut self, attempt: AttemptId, session: SessionId) -> Arc<Live> {
+        let entry = self.by_id.entry(attempt).or_default();
+        if session != SessionId::NONE && entry.session == SessionId::NONE {
+            entry.session = session;
+            self.by_session.entry(session).or_default().push(attempt);
+        }
+        entry.live.clone()
+    }
+
+    fn leave(&mut self, attempt: AttemptId) {
+        let Some(entry) = self.by_id.remove(&attempt) else { return };
+        if let Some(of_session) = self.by_session.get_mut(&entry.session) {
+            of_session.retain(|a| *a != attempt);
+            if of_session.is_empty() {
+                self.by_session.remove(&entry.session);
+            }
+        }
+    }
+
+    /// The attempts of the session that runs `attempt`, that one first.
+    fn one_session(&self, attempt: AttemptId) -> impl Iterator<Item = &Entry> {
+        let own = self.by_id.get(&attempt);
+        let others = own.and_then(|e| self.by_session.get(&e.session)).into_iter().flatten();
+        own.into_iter().chain(others.filter(move |a| **a != attempt).filter_map(|a| self.by_id.get(a)))
+    }
+}
+
 /// The live attempts of one node.
 #[derive(Debug, Default)]
 pub struct Registry {
-    attempts: Mutex<BTreeMap<AttemptId, Entry>>,
+    attempts: Mutex<Attempts>,
     router: OnceLock<Weak<Router>>,
 }
 
@@ -84,37 +120,34 @@ impl Registry {
 
     /// From here on others may find `attempt` in their way.
     pub(crate) fn enter(&self, attempt: AttemptId, session: SessionId) -> Arc<Live> {
-        let mut attempts = self.attempts.lock();
-        let entry = attempts.entry(attempt).or_default();
-        entry.session = session;
-        entry.live.clone()
+        self.attempts.lock().enter(attempt, session)
     }
 
     /// Whose attempt it is.
     pub(crate) fn session_of(&self, attempt: AttemptId) -> SessionId {
-        self.attempts.lock().get(&attempt).map_or(SessionId::NONE, |e| e.session)
+        self.attempts.lock().by_id.get(&attempt).map_or(SessionId::NONE, |e| e.session)
     }
 
     /// `attempt` is over, its intents resolved.
     pub(crate) fn leave(&self, attempt: AttemptId) {
-        self.attempts.lock().remove(&attempt);
+        self.attempts.lock().leave(attempt);
     }
 
     /// Whether `attempt` is run by this node.
     pub(crate) fn is_alive(&self, attempt: AttemptId) -> bool {
-        self.attempts.lock().contains_key(&attempt)
+        self.attempts.lock().by_id.contains_key(&attempt)
     }
 
     /// A request of `attempt` came back: it waits no more.
     pub(crate) fn goes_on(&self, attempt: AttemptId) {
-        if let Some(entry) = self.attempts.lock().get_mut(&attempt) {
+        if let Some(entry) = self.attempts.lock().by_id.get_mut(&attempt) {
             entry.waits.clear();
         }
     }
 
     /// The number of live attempts.
     pub(crate) fn len(&self) -> usize {
-        self.attempts.lock().len()
+        self.attempts.lock().by_id.len()
     }
 
     /// A message between coordinators.
@@ -124,7 +157,7 @@ impl Registry {
                 holders.truncate(HOLDERS_MAX);
                 {
                     let mut attempts = self.attempts.lock();
-                    let Some(entry) = attempts.get_mut(&waiter) else { return };
+                    let Some(entry) = attempts.by_id.get_mut(&waiter) else { return };
                     entry.waits.insert(key.clone(), (Instant::now(), holders.clone()));
                 }
                 for holder in holders {
@@ -151,7 +184,7 @@ impl Registry {
             }
             NodeMessage::Victim { victim, key, detail } => {
                 let attempts = self.attempts.lock();
-                for (_, entry) in one_session(&attempts, victim) {
+                for entry in attempts.one_session(victim) {
                     // It may have got what it waited for meanwhile.
                     if entry.waits.values().any(|(at, _)| at.elapsed() < WAIT_STALE) {
                         *entry.live.verdict.lock() = Some(KvError::Deadlock { key: key.clone(), detail: detail.clone() });
@@ -164,26 +197,18 @@ impl Registry {
 
     fn same_session(&self, a: AttemptId, b: AttemptId) -> bool {
         let attempts = self.attempts.lock();
-        let session = |x| attempts.get(&x).map(|e| e.session).filter(|s| *s != SessionId::NONE);
+        let session = |x| attempts.by_id.get(&x).map(|e| e.session).filter(|s| *s != SessionId::NONE);
         session(a).is_some_and(|s| session(b) == Some(s))
     }
 
     /// Whom an attempt waits for, or its session under another attempt's name: what the session holds is held until that is through.
     fn waits_of(&self, attempt: AttemptId) -> Vec<AttemptId> {
         let attempts = self.attempts.lock();
-        let waits = one_session(&attempts, attempt).flat_map(|(_, entry)| entry.waits.values());
+        let waits = attempts.one_session(attempt).flat_map(|entry| entry.waits.values());
         let mut all: Vec<AttemptId> =
             waits.filter(|(at, _)| at.elapsed() < WAIT_STALE).flat_map(|(_, holders)| holders.iter().copied()).collect();
         all.sort();
         all.dedup();
         all
     }
-}
-
-/// The attempts of the session that runs `attempt`, that one first.
-fn one_session(attempts: &BTreeMap<AttemptId, Entry>, attempt: AttemptId) -> impl Iterator<Item = (AttemptId, &Entry)> {
-    let own = attempts.get(&attempt);
-    let session = own.map_or(SessionId::NONE, |e| e.session);
-    let others = (session != SessionId::NONE).then_some(attempts).into_iter().flatten();
-    own.map(|e| (attempt, e)).into_iter().chain(others.filter(move |(a, e)| **a != attempt && e.session == session).map(|(a, e)| (*a, e)))
 }
