@@ -29,5 +29,10 @@ pub fn regressions() -> Vec<Regression> {
             overrides: Overrides { strikes: Some(vec![1]), clients: Some(1), millis: Some(1663), ..Overrides::default() },
             showed: "a node that crashed between a split and the flush of its state forgot the entries that the right half had acknowledged",
         },
+        Regression {
+            seed: 92020,
+            overrides: Overrides { clients: Some(1), millis: Some(2564), ..Overrides::default() },
+            showed: "a learner that had everything was waited for because Raft, with nothing to send, went on probing it",
+        },
     ]
 }
