@@ -97,7 +97,7 @@ impl Handler for LivenessReceiver {
 /// One small message to every node with which ranges are shared, every interval; and who has fallen silent.
 async fn heartbeats(ctx: Arc<Context>) {
     let interval = ctx.config.liveness.interval;
-    let mut ticks = tokio::time::interval(interval / 4);
+    let mut ticks = tokio::time::interval(interval / 2);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut count = 0_u64;
     let (mut peers, mut known) = (BTreeSet::new(), 0);
@@ -105,7 +105,7 @@ async fn heartbeats(ctx: Arc<Context>) {
     loop {
         ticks.tick().await;
         let now = Instant::now();
-        if count.is_multiple_of(4) {
+        if count.is_multiple_of(2) {
             snapshot::expire(&ctx);
             // Who shares ranges changes rarely; with many ranges, looking is dearer than telling.
             let version = ctx.membership.load(Ordering::Relaxed);
