@@ -77,9 +77,19 @@ impl Drop for Scratch {
 
 /// GET of a path on a loopback HTTP port: status and body.
 pub fn http_get(port: u16, path: &str) -> Result<(u16, String)> {
+    http("GET", port, path)
+}
+
+/// POST without a body.
+pub fn http_post(port: u16, path: &str) -> Result<(u16, String)> {
+    http("POST", port, path)
+}
+
+fn http(method: &str, port: u16, path: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), Duration::from_secs(2))?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes())?;
+    stream
+        .write_all(format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").as_bytes())?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     let status = text.split(' ').nth(1).and_then(|s| s.parse().ok()).context("not an HTTP answer")?;

@@ -100,10 +100,10 @@ fn of_txn(scenario: &Scenario, state: &State, txn: u8, actions: &mut Vec<Action>
         Phase::Running(at) if !t.dead => {
             actions.push(Action::Next { txn, old: false });
             let op = scenario.programs[txn as usize].ops[at as usize];
-            if let Op::Read(key) = op {
-                if has_old(key) {
-                    actions.push(Action::Next { txn, old: true });
-                }
+            if let Op::Read(key) = op
+                && has_old(key)
+            {
+                actions.push(Action::Next { txn, old: true });
             }
             let (Op::Read(key) | Op::Write(key) | Op::Lock(key)) = op;
             settle(state, txn, key, actions);
@@ -583,7 +583,7 @@ impl World<'_> {
             return false;
         }
         self.txn(txn).to_resolve &= !(1 << key);
-        if !self.state.keys[key as usize].intent.is_some_and(|intent| intent.writer == txn) {
+        if self.state.keys[key as usize].intent.is_none_or(|intent| intent.writer != txn) {
             return true;
         }
         let at = match t.status {

@@ -132,7 +132,13 @@ async fn strike(cluster: Arc<Cluster>, fault: Fault, mut rng: Rng) {
             sleep(long).await;
             cluster.machines[victim].set_sync_time(cluster.plan.sync_time);
         }
-        (Fault::DiskFull, _) => disk_full(&cluster, victim, long).await,
+        (Fault::DiskFull, _) => disk_full(&cluster, victim, DiskOp::Append, long).await,
+        (Fault::ApplyFull, _) => disk_full(&cluster, victim, DiskOp::Apply, long).await,
+        (Fault::Crawl, (Some(a), Some(b))) => {
+            network.set_delay(a, b, how_long(rng, 800, 2500), how_long(rng, 0, 200));
+            sleep(long * 2).await;
+            network.reset_delays();
+        }
         (Fault::LeaseMove, _) => lease_move(&cluster, rng).await,
         (Fault::Split, _) => split(&cluster, victim, rng).await,
         (Fault::Membership, _) => membership(&cluster, rng).await,
@@ -183,7 +189,7 @@ async fn strike(cluster: Arc<Cluster>, fault: Fault, mut rng: Rng) {
             }
         }
         // The node is down.
-        (Fault::Pause | Fault::OneWay | Fault::Isolate | Fault::Flap | Fault::Slow, _) => {}
+        (Fault::Pause | Fault::OneWay | Fault::Isolate | Fault::Flap | Fault::Slow | Fault::Crawl, _) => {}
     }
 }
 
@@ -277,6 +283,10 @@ async fn corrupt(cluster: &Cluster, victim: usize, long: Duration, rng: &mut Rng
     }
     drop(cursor);
     let Some(key) = keys.choose(rng).cloned() else { return };
+    // Two flips of one value would hide each other from whoever flips them back.
+    if cluster.flipped.lock().iter().any(|flipped| flipped.victim == victim && flipped.key == key) {
+        return;
+    }
     let choice = rng.clone();
     if !engine.corrupt(space, &key, rng) {
         return;
@@ -361,12 +371,10 @@ fn skew(cluster: &Cluster, victim: usize, rng: &mut Rng) {
     cluster.machines[victim].clock.set_skew(to);
 }
 
-async fn disk_full(cluster: &Cluster, victim: usize, long: Duration) {
+/// One operation of a disk finds no space.
+async fn disk_full(cluster: &Cluster, victim: usize, full: DiskOp, long: Duration) {
     let Some(process) = cluster.process(victim) else { return };
-    let hook: FaultHook = Arc::new(|op| match op {
-        DiskOp::Append => Err(StorageError::DiskFull("the nemesis filled it".into())),
-        DiskOp::Sync | DiskOp::Apply | DiskOp::Flush | DiskOp::Read => Ok(()),
-    });
+    let hook: FaultHook = Arc::new(move |op| if op == full { Err(StorageError::DiskFull("the nemesis filled it".into())) } else { Ok(()) });
     process.engine.set_hook(Some(hook));
     sleep(long).await;
     process.engine.set_hook(None);

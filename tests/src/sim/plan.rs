@@ -66,6 +66,10 @@ pub enum Fault {
     IsolateLeader,
     /// The disk has no room for more than it holds.
     DiskQuota,
+    /// One direction of a link takes seconds.
+    Crawl,
+    /// What is committed cannot be applied for lack of space, on one node, while its log goes on.
+    ApplyFull,
 }
 
 impl Fault {
@@ -89,7 +93,7 @@ impl Fault {
         Fault::Membership,
     ];
     /// Those that came later.
-    const SECOND: [Fault; 10] = [
+    const SECOND: [Fault; 12] = [
         Fault::MajorityRing,
         Fault::Reorder,
         Fault::Jump,
@@ -100,6 +104,8 @@ impl Fault {
         Fault::LeaseStorm,
         Fault::IsolateLeader,
         Fault::DiskQuota,
+        Fault::Crawl,
+        Fault::ApplyFull,
     ];
 
     /// The fault named so (as `Debug` prints it, in any case).

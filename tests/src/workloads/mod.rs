@@ -19,7 +19,7 @@ mod connection;
 mod load;
 
 pub use actions::{Action, Shared};
-pub use connection::{ANSWER_LIMIT, Connection};
+pub use connection::{ANSWER_LIMIT, Connection, Failure};
 pub use load::{Load, LoadPlan, run_for};
 
 /// What the clients of one run do.

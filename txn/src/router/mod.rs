@@ -575,9 +575,7 @@ impl Router {
         let envelope: Envelope = postcard::from_bytes(body).map_err(|e| format!("malformed KV request: {e}"))?;
         let answer = match envelope {
             Envelope::Batch(batch) => postcard::to_stdvec(&self.serve_batch(batch).await),
-            Envelope::Nearby(batch) => {
-                postcard::to_stdvec(&self.read_nearby(&batch.header, &batch.request).and_then(Result::ok))
-            }
+            Envelope::Nearby(batch) => postcard::to_stdvec(&self.read_nearby(&batch.header, &batch.request).and_then(Result::ok)),
             Envelope::Alive(attempts) => postcard::to_stdvec(&attempts.iter().map(|a| self.registry.is_alive(*a)).collect::<Vec<_>>()),
             Envelope::Locks => postcard::to_stdvec(&self.leaseholders.inventory()),
             Envelope::Sessions(attempts) => postcard::to_stdvec(&attempts.iter().map(|a| self.registry.session_of(*a)).collect::<Vec<_>>()),

@@ -1,0 +1,131 @@
+//! Every mechanism of the protocol taken out, and noticed: what the simulator does not find missing, it does not prove present.
+//!
+//! Each control names the faults and the workload shape in which its absence shows soonest; seeds run from 1 until one of them finds something wrong. The
+//! figures in `docs/verification.md` are what `cargo test --test controls -- --nocapture` prints. The model (`tests/model`) has switches of the same names.
+#![cfg(debug_assertions)]
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use meridian_clock::controls::Control;
+use meridian_tests::sim::{Fault, Overrides, Plan, run, watch_panics};
+
+/// Those that a few seeds notice: what CI runs. The others take minutes: `scripts/verify controls`.
+const QUICK: [Control; 13] = [
+    Control::StartAtLatest,
+    Control::ReadIntents,
+    Control::ReplyRule,
+    Control::TimestampCache,
+    Control::Validation,
+    Control::LockValidation,
+    Control::NewestVersion,
+    Control::PushRecord,
+    Control::LogSync,
+    Control::LeasePromise,
+    Control::VotePromise,
+    Control::Checksums,
+    Control::Replay,
+];
+/// Seeds after which an absence counts as unnoticed.
+const SEEDS_MAX: u64 = 200;
+
+/// How to see that a mechanism is gone.
+struct Case {
+    control: Control,
+    overrides: Overrides,
+}
+
+fn case(control: Control, change: impl FnOnce(&mut Overrides)) -> Case {
+    let mut overrides = Overrides { controls: vec![control], ..Overrides::default() };
+    change(&mut overrides);
+    Case { control, overrides }
+}
+
+fn with(faults: &[Fault]) -> impl FnOnce(&mut Overrides) {
+    let faults = faults.to_vec();
+    move |overrides| overrides.faults = Some(faults)
+}
+
+fn cases() -> Vec<Case> {
+    let plain = |_: &mut Overrides| {};
+    vec![
+        case(Control::StartAtLatest, plain),
+        case(Control::ReadIntents, plain),
+        case(Control::ReplyRule, plain),
+        case(Control::TimestampCache, plain),
+        case(Control::Validation, plain),
+        case(Control::LockValidation, plain),
+        case(Control::NewestVersion, plain),
+        case(Control::PushRecord, plain),
+        case(Control::LogSync, plain),
+        case(Control::LeasePromise, plain),
+        case(Control::VotePromise, plain),
+        case(Control::SeenVersions, with(&[Fault::Skew, Fault::Jump])),
+        case(Control::Checksums, with(&[Fault::Corrupt])),
+        case(Control::Replay, with(&[Fault::IsolateLeader, Fault::Replay])),
+        case(Control::Prevention, with(&[Fault::Crawl])),
+        case(Control::RecordFirst, with(&[Fault::CrashCommitting, Fault::CrashAll])),
+        case(Control::RecoveryCas, with(&[Fault::Pause, Fault::Slow, Fault::Reorder])),
+        case(Control::LowWater, |o| {
+            o.faults = Some(vec![Fault::IsolateLeader]);
+            o.slow = Some(0.4);
+        }),
+        case(Control::HandOver, |o| {
+            o.faults = Some(vec![Fault::LeaseStorm, Fault::LeaseMove]);
+            o.slow = Some(0.3);
+        }),
+        case(Control::ClosedTimestamp, |o| {
+            o.slow = Some(0.3);
+            o.millis = Some(12_000);
+            (o.clients, o.keys) = (Some(1), Some(8));
+        }),
+    ]
+}
+
+/// The first seed that finds something wrong, and what.
+fn first_found(case: &Case) -> Option<(u64, String)> {
+    let (next, found, enough) = (AtomicU64::new(1), Mutex::new(None::<(u64, String)>), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !enough.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed > SEEDS_MAX {
+                        return;
+                    }
+                    let report = run(Plan::with(seed, case.overrides.clone()), false);
+                    if let Some(what) = report.wrong.first() {
+                        enough.store(true, Ordering::Relaxed);
+                        let mut found = found.lock().unwrap();
+                        if found.as_ref().is_none_or(|(other, _)| seed < *other) {
+                            *found = Some((seed, what.lines().next().unwrap_or_default().chars().take(110).collect()));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    found.into_inner().unwrap()
+}
+
+#[test]
+fn every_mechanism_is_missed_when_it_is_gone() {
+    watch_panics();
+    // The name of one, or `all`.
+    let asked = std::env::var("MERIDIAN_CONTROL").ok();
+    let all = asked.as_deref() == Some("all");
+    let wanted = |control: Control| match asked.as_deref() {
+        None => QUICK.contains(&control),
+        Some(name) => all || Control::named(name) == Some(control),
+    };
+    let mut unnoticed = Vec::new();
+    for case in cases().iter().filter(|case| wanted(case.control)) {
+        match first_found(case) {
+            Some((seed, what)) => println!("{:<16} seed {seed:>3} {}: {what}", format!("{:?}", case.control), case.overrides),
+            None => unnoticed.push(case.control),
+        }
+    }
+    assert!(unnoticed.is_empty(), "{SEEDS_MAX} seeds found nothing without {unnoticed:?}");
+    let missing: Vec<Control> = Control::ALL.into_iter().filter(|control| !cases().iter().any(|case| case.control == *control)).collect();
+    assert!(!all || missing.is_empty(), "no test takes out {missing:?}");
+}
