@@ -193,3 +193,90 @@ async fn what_is_kept_can_be_read_changed_and_deleted() {
     assert_eq!(after.get(gets).await.unwrap(), expected);
     assert_eq!(count(&mut *after).await, ROWS - 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_circle_of_a_load_and_a_row_ends_with_one_of_them() {
+    let store = Store::new(&[100]).await;
+    let lock = Some(Locking { strength: LockStrength::Update, wait: LockWait::Block(None) });
+    let get = |n| vec![Get { key: key(n), columns: Columns::All, lock }];
+    // Each may be the younger one, who gives up.
+    for load_first in [true, false] {
+        let (mut row, mut txn);
+        if load_first {
+            txn = store.begin();
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            row = store.begin();
+        } else {
+            row = store.begin();
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            txn = store.begin();
+        }
+        row.get(get(150)).await.unwrap();
+        txn.lay(&table(), rows(0..20), false).await.unwrap();
+        txn.settle_laid().await.unwrap();
+        let (loaded, locked) = tokio::join!(
+            async {
+                let mut outcome = txn.lay(&table(), rows(140..160), false).await;
+                if outcome.is_ok() {
+                    outcome = txn.settle_laid().await;
+                }
+                if outcome.is_err() {
+                    txn.rollback().await;
+                    return outcome;
+                }
+                txn.commit().await.map(|_| ())
+            },
+            async {
+                let outcome = row.get(get(5)).await;
+                row.rollback().await;
+                outcome.map(|_| ())
+            },
+        );
+        if load_first {
+            assert_eq!(loaded, Ok(()));
+            assert!(matches!(locked, Err(KvError::Deadlock { .. })), "{locked:?}");
+        } else {
+            assert!(matches!(loaded, Err(KvError::Deadlock { .. })), "{loaded:?}");
+            assert_eq!(locked, Ok(()));
+            // What was still on its way goes without anybody meeting it.
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            assert_eq!(store.intents(), 0);
+        }
+        store.quiet().await;
+        assert_eq!(store.count().await, if load_first { 40 } else { 0 });
+        if load_first {
+            let mut clear = store.begin();
+            for n in (0..20).chain(140..160) {
+                clear.delete(key(n)).await.unwrap();
+            }
+            clear.commit().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_savepoint_after_a_load_is_like_any_other() {
+    let store = Store::new(&[]).await;
+    let mut txn = store.begin();
+    load(&mut *txn, true).await;
+    txn.begin_statement();
+    let mark = txn.savepoint();
+    txn.put(key(ROWS), Bytes::from_static(b"undone"), Expect::Absent).await.unwrap();
+    // A statement that fails; nobody here knows any program.
+    let nowhere = Scan {
+        span: Span::all(),
+        direction: Direction::Forward,
+        columns: Columns::All,
+        limit_rows: 0,
+        limit_bytes: 0,
+        program: Some(Bytes::from_static(b"no program")),
+        lock: None,
+    };
+    assert!(txn.scan(nowhere).await.is_err());
+    txn.rollback_to(mark).unwrap();
+    txn.begin_statement();
+    assert_eq!(count(&mut *txn).await, ROWS);
+    txn.commit().await.unwrap();
+    assert_eq!(store.count().await, ROWS);
+    store.quiet().await;
+}

@@ -79,18 +79,22 @@ impl Txn {
         self.land_portions(PORTIONS_MAX - 1).await
     }
 
-    /// Waits until at most `left` portions are under way.
+    /// Waits until at most `left` portions are under way. A portion counts as under way until it has answered, whatever happens to this wait: what it
+    /// lays would otherwise be forgotten.
     pub(super) async fn land_portions(&mut self, left: usize) -> Result<(), KvError> {
-        while let Some(bulk) = &mut self.bulk
-            && bulk.under_way.len() > left
-            && let Some(mut answered) = bulk.under_way.pop_front()
+        let (Some(bulk), Some(live)) = (&mut self.bulk, &self.live) else { return Ok(()) };
+        while bulk.under_way.len() > left
+            && let Some(answered) = bulk.under_way.front_mut()
         {
-            let landed = self
-                .guarded(async { (&mut answered).await.unwrap_or_else(|_| Err(KvError::Unavailable("the node is shutting down".into()))) })
-                .await?;
-            if let Some(bulk) = &mut self.bulk {
-                bulk.highest = bulk.highest.max(landed);
-            }
+            let landed = tokio::select! {
+                biased;
+                verdict = live.condemned() => return Err(verdict),
+                landed = answered => landed,
+            };
+            bulk.under_way.pop_front();
+            self.gateway.router.registry.goes_on(self.attempt);
+            let landed = landed.unwrap_or_else(|_| Err(KvError::Unavailable("the node is shutting down".into())))?;
+            bulk.highest = bulk.highest.max(landed);
         }
         Ok(())
     }

@@ -516,7 +516,6 @@ pub(super) struct Written {
 
 async fn finish(gateway: &Arc<Gateway>, attempt: AttemptId, anchor: &Key, written: Written, at: Option<Timestamp>) -> Result<(), KvError> {
     let Written { keys, spans, under_way } = written;
-    futures::future::join_all(under_way).await;
     let router: &Arc<Router> = &gateway.router;
     let header = Header { attempt, read_ts: Timestamp::ZERO };
     let mut backoff = Backoff::new();
@@ -542,13 +541,24 @@ async fn finish(gateway: &Arc<Gateway>, attempt: AttemptId, anchor: &Key, writte
     for portion in left.chunks(RESOLVE_CHUNK) {
         router.ask_all(portion, &header, &|keys| Request::Resolve { target: attempt, at, keys }).await?;
     }
-    for mut span in spans {
-        while !span.is_empty() {
-            span = resolve_portion(router, &header, &span, at).await?;
-        }
+    resolve_spans(router, &header, &spans, at).await?;
+    if !under_way.is_empty() {
+        // Only now: a portion may be waiting for somebody who waited for what has just been resolved. What it still laid goes too.
+        futures::future::join_all(under_way).await;
+        resolve_spans(router, &header, &spans, at).await?;
     }
     if at.is_some() {
         router.ask(anchor, &header, &Request::Forget { anchor: anchor.clone() }).await?;
+    }
+    Ok(())
+}
+
+async fn resolve_spans(router: &Router, header: &Header, spans: &[Span], at: Option<Timestamp>) -> Result<(), KvError> {
+    for span in spans {
+        let mut left = span.clone();
+        while !left.is_empty() {
+            left = resolve_portion(router, header, &left, at).await?;
+        }
     }
     Ok(())
 }

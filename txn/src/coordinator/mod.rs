@@ -81,6 +81,8 @@ pub(crate) struct Txn {
     bulk: Option<Bulk>,
     /// A bulk load was part of this attempt, even if `bulk` has been taken to its end.
     wrote_bulk: bool,
+    /// One failed: what it has laid cannot be told from what it should have.
+    bulk_failed: bool,
     reads: ReadSet,
     /// Where locks may be held: the spans of ranges that were asked for one.
     locked: Vec<Span>,
@@ -108,6 +110,7 @@ impl Txn {
             buffer: WriteBuffer::default(),
             bulk: None,
             wrote_bulk: false,
+            bulk_failed: false,
             reads: ReadSet::default(),
             locked: Vec::new(),
             live: None,
@@ -230,9 +233,10 @@ impl Txn {
         outcome
     }
 
-    fn failed_unless_ok<T>(&mut self, outcome: Result<T, KvError>) -> Result<T, KvError> {
+    /// The outcome of a step of a bulk load.
+    fn bulk_step(&mut self, outcome: Result<(), KvError>) -> Result<(), KvError> {
         if outcome.is_err() {
-            self.state = State::Failed;
+            (self.state, self.bulk_failed) = (State::Failed, true);
         }
         outcome
     }
@@ -344,12 +348,12 @@ impl KvTxn for Txn {
     async fn lay(&mut self, within: &Span, rows: Vec<(Key, Bytes)>, keep: bool) -> Result<(), KvError> {
         self.check_open()?;
         let outcome = self.lay_portion(within, rows, keep).await;
-        self.failed_unless_ok(outcome)
+        self.bulk_step(outcome)
     }
 
     async fn settle_laid(&mut self) -> Result<(), KvError> {
         let outcome = self.land_portions(0).await;
-        self.failed_unless_ok(outcome)
+        self.bulk_step(outcome)
     }
 
     fn savepoint(&mut self) -> Savepoint {
@@ -359,8 +363,8 @@ impl KvTxn for Txn {
     fn rollback_to(&mut self, savepoint: Savepoint) -> Result<(), KvError> {
         self.buffer.rollback_to(savepoint)?;
         // What failed was a read, or the wait for a lock. Whatever it had read or locked by then still counts, so the transaction may go on without it.
-        // A commit that failed, or a bulk load, has left more behind than the buffer knows.
-        if self.state == State::Failed && !self.committing && !self.wrote_bulk && self.bulk.is_none() {
+        // A commit that failed, or a bulk load that did, has left more behind than the buffer knows.
+        if self.state == State::Failed && !self.committing && !self.bulk_failed {
             self.state = State::Open;
             if let Some(live) = &self.live {
                 live.acquit();
@@ -404,7 +408,7 @@ impl KvTxn for Txn {
         self.read_ts = self.options.as_of.unwrap_or(now);
         self.restarts += 1;
         self.buffer = WriteBuffer::default();
-        self.wrote_bulk = false;
+        (self.wrote_bulk, self.bulk_failed) = (false, false);
         self.reads = ReadSet::default();
         self.hint = Timestamp::ZERO;
         self.state = State::Open;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use meridian_clock::Timestamp;
 use meridian_clock::controls::{self, Control};
 use meridian_storage::mvcc::{self, AttemptId};
-use meridian_storage::{Batch, Key};
+use meridian_storage::{Batch, Key, Span};
 
 use super::Leaseholders;
 use super::range::{After, Blocked, LatchGuard, RangeState};
@@ -260,6 +260,15 @@ fn taken_for_dead(anchor: &Key) -> Blocked {
     RetryCause::TakenForDead.at(anchor.clone()).into()
 }
 
+/// `span`, and the record latches of every anchor in it: those of keys that its end begins with lie behind that end.
+pub(super) fn with_records(span: &Span) -> Span {
+    let end = match span.end.iter().position(|byte| *byte == 0) {
+        Some(zero) if span.end[..zero] >= span.start[..] => Key::from([&span.end[..zero], &[0, 0xff]].concat()),
+        _ => span.end.clone(),
+    };
+    Span { start: span.start.clone(), end }
+}
+
 /// What is latched for a record: right after its anchor, so in the same range.
 pub(super) fn record_latch(anchor: &Key, attempt: AttemptId) -> Key {
     let mut key = Vec::with_capacity(anchor.len() + 18);
@@ -267,4 +276,27 @@ pub(super) fn record_latch(anchor: &Key, attempt: AttemptId) -> Key {
     key.extend_from_slice(&[0, 0xfe]);
     key.extend_from_slice(&attempt.0.to_be_bytes());
     key.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_span_with_its_records_covers_the_latch_of_every_anchor_in_it(
+            // Zeros and their neighbours, where one key is the beginning of another.
+            mut keys in prop::collection::vec(prop::collection::vec(prop_oneof![Just(0u8), Just(1), Just(0xfd), Just(0xff)], 0..5), 3),
+            attempt in any::<u128>(),
+        ) {
+            keys.sort();
+            let span = Span { start: keys[0].clone().into(), end: keys[2].clone().into() };
+            let anchor = Key::from(keys[1].clone());
+            if span.contains(&anchor) {
+                prop_assert!(with_records(&span).contains(&record_latch(&anchor, AttemptId(attempt))));
+            }
+        }
+    }
 }

@@ -12,7 +12,7 @@ use super::Leaseholders;
 use super::latches::LatchSpec;
 use super::range::{After, Blocked, LatchGuard, RangeState};
 use super::read::{raise, take_lock};
-use super::records::record_latch;
+use super::records::{record_latch, with_records};
 use crate::api::{KvError, RetryCause};
 use crate::request::{Header, LANDING_LOCK, Landing, Reads, Response, Write};
 
@@ -215,7 +215,8 @@ impl Leaseholders {
         let latches = {
             let mut inner = state.lock();
             state.admit_span(&inner, &portion)?;
-            state.latch(&mut inner, self.next_id(), LatchSpec { write_span: Some(portion.clone()), ..LatchSpec::default() })?
+            let spec = LatchSpec { write_span: Some(with_records(&portion)), ..LatchSpec::default() };
+            state.latch(&mut inner, self.next_id(), spec)?
         };
         let mut batch = Batch::new();
         mvcc::resolve_span(reader, &mut batch, &portion, target, at)?;
