@@ -147,6 +147,30 @@ impl Session {
         Ok(version)
     }
 
+    /// Lays new rows early.
+    pub async fn lay(&mut self, within: &Span, keys: &[Key], keep: bool) -> Result<(), KvError> {
+        self.think().await;
+        self.doing(|| format!("lays {} rows from {:?}", keys.len(), keys.first()));
+        if !self.txn.can_lay(within) {
+            return Err(KvError::Internal("a transaction that has written nothing else may lay rows".into()));
+        }
+        let mut rows = Vec::with_capacity(keys.len());
+        for key in keys {
+            let version = self.next_version();
+            self.notes.history.op(self.id, Op::Write(key.clone(), version));
+            rows.push((key.clone(), encode(version, b"")));
+        }
+        self.txn.lay(within, rows, keep).await?;
+        self.txn.begin_statement();
+        Ok(())
+    }
+
+    /// Waits until what was laid is there.
+    pub async fn settle_laid(&mut self) -> Result<(), KvError> {
+        self.doing(|| "waits for what it has laid".into());
+        self.txn.settle_laid().await
+    }
+
     /// The version id that the next write will have.
     pub fn next_version(&self) -> VersionId {
         VersionId::new(self.id, self.notes.history.writes(self.id))

@@ -10,6 +10,7 @@
 //!   fork       write one row alone, or read several              (the graph: long fork)
 //!   comments   add a row, or read all rows                       (the graph, absent rows included: causal reverse)
 //!   mixed      reads here, writes there                          (the graph, over several ranges)
+//!   loads      rows in two places, laid early in portions        all or none; a row of one's own never exists already (C8)
 //!   past       all rows of a workload as of some time ago        exactly what stands at that timestamp in the end (`notes`)
 //! ```
 
@@ -56,6 +57,8 @@ pub enum Kind {
     Comments,
     /// Reads of some workloads' rows, writes of others'.
     Mixed,
+    /// Many rows, laid early.
+    Load,
     /// Read in the past.
     Past,
 }
@@ -76,7 +79,8 @@ impl Kind {
     /// One of them, of both generations.
     pub fn draw_wide(rng: &mut Rng) -> Kind {
         match rng.random_range(0..100) {
-            0..45 => Kind::draw(rng),
+            0..41 => Kind::draw(rng),
+            41..45 => Kind::Load,
             45..55 => Kind::Mixed,
             55..67 => Kind::Skew,
             67..75 => Kind::ForkWrite,
@@ -107,6 +111,7 @@ impl Kind {
             Kind::Comment => "comment",
             Kind::Comments => "comments",
             Kind::Mixed => "mixed",
+            Kind::Load => "load",
             Kind::Past => "past",
         }
     }
@@ -234,6 +239,7 @@ impl Script {
                 Ok(Checked)
             }
             Kind::Mixed => self.mixed(session, &mut rng).await,
+            Kind::Load => load(session, &mut rng).await,
             // It has no transaction of its own (`client`).
             Kind::Past => Ok(Checked),
         }
@@ -342,6 +348,28 @@ async fn pair(session: &mut Session) -> Result<Checked, Stop> {
     let own = session.id();
     for half in ["pair/", "riap/"] {
         session.write(&key(&format!("{half}{own:08}")), b"", Expect::Absent).await?;
+    }
+    Ok(Checked)
+}
+
+/// Portions long enough to be checked as a whole, here and there, sometimes read, changed and deleted before the commit.
+async fn load(session: &mut Session, rng: &mut Rng) -> Result<Checked, Stop> {
+    let own = session.id();
+    let row = |half: &str, n: usize| key(&format!("{half}/{own:08}/{n:02}"));
+    if rng.random_bool(0.3) {
+        session.scan(span("load/"), 0).await?;
+    }
+    let keep = rng.random_bool(0.5);
+    for portion in 0..rng.random_range(1..=3) {
+        for half in ["load", "daol"] {
+            let rows: Vec<Key> = (0..20).map(|n| row(half, portion * 20 + n)).collect();
+            session.lay(&span(&format!("{half}/")), &rows, keep).await?;
+        }
+    }
+    session.settle_laid().await?;
+    if keep && rng.random_bool(0.5) {
+        session.read(&[row("load", 3), row("daol", 4)], if rng.random_bool(0.5) { FOR_UPDATE } else { None }).await?;
+        session.write(&row("load", 3), b"", Expect::AsRead).await?;
     }
     Ok(Checked)
 }
