@@ -96,13 +96,23 @@ impl Replica {
                 return false;
             }
         }
-        if now.earliest <= self.hold_until {
+        if now.earliest <= self.hold_until.max(self.unsettled_lease()) {
             return true;
         }
         if self.ctx.peers.silent(now) && !self.is_alone() {
             return true;
         }
         self.bound.as_ref().is_some_and(|b| b.peer.binds(b.epoch, now).is_some())
+    }
+
+    /// The end of the lease of a leadership that Raft has ended and [`Self::follow_leadership`] has not yet: it holds this replica already.
+    fn unsettled_lease(&self) -> Timestamp {
+        if self.is_leader() {
+            return Timestamp::ZERO;
+        }
+        let served = self.handle.as_ref().and_then(|h| h.lease_end());
+        let kept = self.transfer.as_ref().and_then(|t| t.kept.as_ref()).map(|kept| kept.expiration(&self.ctx.clock));
+        served.max(kept).unwrap_or(Timestamp::ZERO)
     }
 
     /// Whether a request for a vote may reach Raft.

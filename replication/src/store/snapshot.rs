@@ -148,7 +148,7 @@ pub(crate) fn start_sending(ctx: &Arc<Context>, order: SnapshotOrder, worker: Wo
             Err(_) => Err("the store is stopping".to_string()),
         };
         if let Err(why) = &sent {
-            tracing::info!(%range, to = %order.node, why, "snapshot not delivered");
+            tracing::warn!(%range, to = %order.node, why, "snapshot not delivered");
             let _ = call(&task_ctx, order.node, &SnapshotMessage::Abort { range, to }).await;
         }
         let _ = worker.internal.send(Internal::SnapshotSent { range, to, ok: sent.is_ok() });
@@ -186,6 +186,9 @@ fn read_piece(view: &dyn Reader, space: Space, from: &[u8], upper: &[u8], limit:
     let (mut pairs, mut bytes) = (Vec::new(), 0);
     while cursor.valid() && bytes < limit {
         let (key, value) = (cursor.key(), cursor.value());
+        if space != Space::Meta {
+            mvcc::verify(key, value)?;
+        }
         bytes += key.len() + value.len();
         pairs.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
         cursor.next();

@@ -173,7 +173,7 @@ fn seal(mut value: Vec<u8>) -> Bytes {
 }
 
 /// Checks a stored value and returns its kind and body.
-fn open<'a>(stored: &'a [u8], engine_key: &[u8]) -> Result<(u8, &'a [u8])> {
+pub(super) fn open<'a>(stored: &'a [u8], engine_key: &[u8]) -> Result<(u8, &'a [u8])> {
     let Some((crc, [kind, body @ ..])) = stored.split_first_chunk::<CRC_BYTES>() else {
         return Err(corrupt("a value is too short", engine_key));
     };

@@ -140,6 +140,12 @@ pub fn intents(reader: &dyn Reader, span: &Span, visit: &mut dyn FnMut(&[u8], In
     cursor.status()
 }
 
+/// Whether a stored value of the data or lock space is as it was written. What copies values without looking into them asks before it passes
+/// them on, or the damage of one replica would become that of the next.
+pub fn verify(engine_key: &[u8], stored: &[u8]) -> Result<()> {
+    format::open(stored, engine_key).map(|_| ())
+}
+
 /// Whether nothing at all is stored in `span`: no version, no tombstone, no intent, no record.
 pub fn is_untouched(reader: &dyn Reader, span: &Span) -> Result<bool> {
     let (lower, upper) = format::engine_span(span);

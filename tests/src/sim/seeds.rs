@@ -15,6 +15,11 @@ pub struct Regression {
 /// All of them.
 pub fn regressions() -> Vec<Regression> {
     let first = |seed, showed| Regression { seed, overrides: Overrides { narrow: true, ..Overrides::default() }, showed };
+    let slow = |seed, showed| Regression {
+        seed,
+        overrides: Overrides { clients: Some(1), millis: Some(12_000), keys: Some(8), slow: Some(0.4), ..Overrides::default() },
+        showed,
+    };
     vec![
         first(
             7039,
@@ -34,5 +39,7 @@ pub fn regressions() -> Vec<Regression> {
             overrides: Overrides { clients: Some(1), millis: Some(2564), ..Overrides::default() },
             showed: "a learner that had everything was waited for because Raft, with nothing to send, went on probing it",
         },
+        slow(214, "a replica with a damaged block passed the damage on in a snapshot, checksum and all"),
+        slow(220, "a leader that heard of a later term campaigned again before its own lease, just lost, had ended (L2)"),
     ]
 }

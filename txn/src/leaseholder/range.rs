@@ -194,6 +194,12 @@ impl RangeState {
         }
     }
 
+    /// The least timestamp above all that is closed, for a write about to be evaluated.
+    pub fn above_closed(&self, inner: &mut Inner) -> Timestamp {
+        self.stir(inner);
+        inner.closed.next()
+    }
+
     /// Takes latches, all or none.
     pub fn latch(self: &Arc<Self>, inner: &mut Inner, id: LatchId, spec: LatchSpec) -> Result<LatchGuard, Blocked> {
         self.stir(inner);

@@ -177,7 +177,7 @@ impl Leaseholders {
             if !inner.locks.is_free(&span) {
                 return Ok(None);
             }
-            let closed = if controls::off(Control::ClosedTimestamp) { at } else { inner.closed.next() };
+            let closed = if controls::off(Control::ClosedTimestamp) { at } else { state.above_closed(&mut inner) };
             let floor = at.max(closed).max(inner.tscache.floor_span(&span, header.attempt));
             let spec = LatchSpec { write_span: Some(span.clone()), ..LatchSpec::default() };
             let mut latches = state.latch(&mut inner, self.next_id(), spec)?;
@@ -306,8 +306,7 @@ impl Leaseholders {
         for span in &spec.reads {
             state.admit_span(&inner, span)?;
         }
-        state.stir(&mut inner);
-        let mut floor = if controls::off(Control::ClosedTimestamp) { at } else { at.max(inner.closed.next()) };
+        let mut floor = if controls::off(Control::ClosedTimestamp) { at } else { at.max(state.above_closed(&mut inner)) };
         for write in writes {
             if inner.locks.blocker(&write.key, attempt).is_some() {
                 take_lock(&mut inner, &write.key, attempt, LANDING_LOCK)?;
