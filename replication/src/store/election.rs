@@ -294,9 +294,12 @@ impl Replica {
     fn start_lease(&mut self) {
         let Some(handle) = self.handle.clone() else { return };
         let now = self.ctx.clock.now();
+        // The voters let their promises lapse by their own clocks before they voted, and their votes carried those clocks' readings: above the merged
+        // reading L2 holds whatever has become of this node's own clock.
+        let heard = self.ctx.clock.tick();
         // The only voter's lease is not bounded by anybody's promise: after a restart its former self may have served this far ahead.
         let low_water = if self.is_alone() { now.latest.plus(solo_ahead(now) * 2) } else { now.latest };
-        let low_water = if self.applied.index <= super::layout::INITIAL_INDEX + 1 { now.latest } else { low_water };
+        let low_water = if self.applied.index <= super::layout::INITIAL_INDEX + 1 { now.latest } else { low_water.max(heard) };
         let basis = self.basis(low_water);
         let term = self.term();
         let span_epoch = handle.descriptor().span_epoch;

@@ -124,6 +124,35 @@ async fn calls_are_answered(net: &dyn Net) {
     assert_eq!(answer.unwrap(), "n0:join");
 }
 
+/// Calls are numbered anew by every process: the answer to the first call of one that died is not that to the first of its successor.
+async fn answers_are_not_for_successors(net: &dyn Net) {
+    let (a, _b, recorder) = pair(net).await;
+    let calls = |a: Arc<dyn Transport>| {
+        tokio::spawn(async move {
+            loop {
+                match a.call(B, TrafficClass::Kv, Service::Kv, Bytes::from_static(b"hang"), 10 * SECOND).await {
+                    Err(TransportError::Unreachable(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+                    other => return other,
+                }
+            }
+        })
+    };
+    let former = calls(a);
+    recorder.wait_for(1).await;
+    net.kill(A).await;
+    former.abort();
+    let a = net.start(A, Duration::ZERO).await;
+    a.connect(B, &net.address(B));
+    let successor = calls(a);
+    recorder.wait_for(2).await;
+    // Who waited first is released first.
+    recorder.release.notify_one();
+    tokio::time::sleep(SECOND).await;
+    assert!(!successor.is_finished(), "{:?}", successor.await);
+    recorder.release.notify_one();
+    tokio::time::timeout(PATIENCE, successor).await.expect("its own answer").unwrap().unwrap();
+}
+
 async fn refusals_are_told(net: &dyn Net) {
     let (a, _b, _recorder) = pair(net).await;
     reach(&a, B).await;
@@ -247,6 +276,7 @@ pub(super) async fn run<N: Net + 'static>(world: impl Fn() -> N) {
     each!(
         messages_arrive_in_order,
         calls_are_answered,
+        answers_are_not_for_successors,
         refusals_are_told,
         big_bodies_pass,
         the_absent_are_unreachable,

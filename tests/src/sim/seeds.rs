@@ -40,6 +40,16 @@ pub fn regressions() -> Vec<Regression> {
             showed: "a learner that had everything was waited for because Raft, with nothing to send, went on probing it",
         },
         slow(214, "a replica with a damaged block passed the damage on in a snapshot, checksum and all"),
+        Regression {
+            seed: 103_491,
+            overrides: Overrides { strikes: Some(vec![1, 2, 3, 4, 7]), clients: Some(1), ..Overrides::default() },
+            showed: "a commit whose first round had gone through unheard was reported as failed because a later round met a full disk (C8)",
+        },
+        Regression {
+            seed: 101_760,
+            overrides: Overrides { strikes: Some(vec![3, 6, 9]), clients: Some(1), millis: Some(2132), ..Overrides::default() },
+            showed: "a node whose clock had jumped back since its election began its lease below what the earlier one had served (L2)",
+        },
         slow(220, "a leader that heard of a later term campaigned again before its own lease, just lost, had ended (L2)"),
     ]
 }

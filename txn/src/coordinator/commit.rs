@@ -59,7 +59,7 @@ struct Progress {
     one_phase_unknown: bool,
     /// An answer was lost on the way: the request may still be waiting somewhere, whatever a later one was told.
     lost: bool,
-    /// The last round of intents or staging left an answer out.
+    /// A round of intents or staging left an answer out.
     unknown: bool,
     /// Intents of a bulk load lie already, too many to list: the record alone commits.
     bulk: bool,
@@ -400,7 +400,8 @@ impl Txn {
                 Err(SendError::NoAnswer(_)) => (progress.lost, again) = (true, true),
             }
         }
-        progress.unknown = unknown;
+        // It stays so: a later round may be refused for another reason (a full disk) where an earlier one has been through.
+        progress.unknown |= unknown;
         match failed {
             Some(error) => Err(error),
             None if highest > at => Ok(Laid::Pushed(highest)),

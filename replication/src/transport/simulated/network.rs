@@ -137,6 +137,8 @@ pub(super) struct Packet {
     pub stamp: Stamp,
     pub kind: Kind,
     pub body: Bytes,
+    from_epoch: u64,
+    /// The process that it is meant for: a successor at the same address gets nothing of it. 0: whoever is there when it is posted.
     to_epoch: u64,
     sequence: u64,
     /// A second arrival: not counted in its stream.
@@ -153,7 +155,20 @@ impl Packet {
         kind: Kind,
         body: Bytes,
     ) -> Self {
-        Packet { from: from.0, from_node: from.1, to, class, service, stamp, kind, body, to_epoch: 0, sequence: 0, replayed: false }
+        Packet {
+            from: from.0,
+            from_node: from.1,
+            to,
+            class,
+            service,
+            stamp,
+            kind,
+            body,
+            from_epoch: 0,
+            to_epoch: 0,
+            sequence: 0,
+            replayed: false,
+        }
     }
 }
 
@@ -393,7 +408,7 @@ impl Shared {
             Kind::Answer(id, _) => _ = state.outstanding.remove(&(packet.from.clone(), packet.to.clone(), id)),
             Kind::Message | Kind::Broken(_) => {}
         }
-        packet.to_epoch = state.sites.get(&packet.to).map_or(0, |site| site.epoch);
+        packet.from_epoch = epoch;
         state.enqueue(&self.options, packet);
         self.wake.notify_one();
         Ok(())
@@ -444,7 +459,7 @@ impl Shared {
     }
 
     fn hand_over(self: &Arc<Self>, packet: Packet, inbox: &Arc<Inbox>, pending: &Pending, node: NodeId, epoch: u64) {
-        let Packet { from, from_node, to, class, service, stamp, kind, body, .. } = packet;
+        let Packet { from, from_node, to, class, service, stamp, kind, body, from_epoch, .. } = packet;
         let accepted = if from == to || matches!(kind, Kind::Broken(_)) { Ok(()) } else { inbox.accept(from_node, stamp, 1) };
         match kind {
             Kind::Message if accepted.is_ok() => inbox.message(from_node, service, body),
@@ -453,8 +468,10 @@ impl Shared {
                 let (shared, replier) = (self.clone(), inbox.clone());
                 let reply = move |outcome| {
                     let kind = Kind::Answer(id, outcome);
-                    // A replier that has crashed answers nobody.
-                    let _ = shared.post(Packet::new((to, node), from, class, service, replier.stamp(), kind, Bytes::new()), epoch);
+                    // As on one stream both ways: a replier that has crashed answers nobody, and a caller that has started again gets no answer
+                    // that was meant for its former self, whose calls had the same numbers.
+                    let answer = Packet::new((to, node), from, class, service, replier.stamp(), kind, Bytes::new());
+                    let _ = shared.post(Packet { to_epoch: from_epoch, ..answer }, epoch);
                 };
                 match accepted {
                     Ok(()) => inbox.request(from_node, service, body, reply),
