@@ -25,7 +25,8 @@
 //! vote while its lease stands, nor after it stepped down of its own accord until everything it may have served under has passed.
 //!
 //! **L2.** `M` begins with `now().latest` as its low water, which is at or above true time, which is above every `E` of `L`: above every
-//! timestamp that `L` served a read at. It begins only after applying an entry of its own term, so it has all of `L`'s writes.
+//! timestamp that `L` served a read at. And should `M`'s own clock be wrong by then: the low water is also at or above the merged reading, so above the
+//! reading of `H`'s clock that came with its vote. It begins only after applying an entry of its own term, so it has all of `L`'s writes.
 //!
 //! **Clocks.** `T` is set from the promiser's `earliest` and judged against the promiser's `earliest`; the leader compares `T` with the timestamps
 //! of requests and never with a clock. So no bound on the difference of two clocks enters the argument, only that each interval contains
