@@ -113,7 +113,8 @@ impl Cluster {
         let incarnation = self.slots[index].incarnation.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let first = &self.machines[0].address;
         let join = if index == 0 { Vec::new() } else { vec![first.clone()] };
-        match Process::start(&self.plan, &self.network, &self.machines[index], disk, incarnation, join, &self.observer, &self.archive).await {
+        match Process::start(&self.plan, &self.network, &self.machines[index], disk, incarnation, join, &self.observer, &self.archive).await
+        {
             Ok(process) => {
                 let kv: Arc<dyn Kv> = process.kv.clone();
                 *self.slots[index].process.lock() = Some(Arc::new(process));

@@ -54,5 +54,10 @@ pub fn regressions() -> Vec<Regression> {
     ];
     // They ran before versions were collected in the simulator.
     all.iter_mut().for_each(|regression| regression.overrides.ttl = Some(0));
+    all.push(Regression {
+        seed: 1018,
+        overrides: Overrides { strikes: Some(vec![3]), slow: Some(0.2), ttl: Some(1000), ..Overrides::default() },
+        showed: "a commit that took longer than the TTL validated its reads where what spoke against them had been collected (C3)",
+    });
     all
 }
