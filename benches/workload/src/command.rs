@@ -1,11 +1,12 @@
 //! The command line: `meridian workload …`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
+use crate::compare::Comparison;
 use crate::tpcc;
 
 /// A workload.
@@ -14,6 +15,17 @@ pub enum WorkloadCommand {
     /// TPC-C, revision 5.11.
     #[command(subcommand)]
     Tpcc(TpccCommand),
+    /// Renders what scripts/bench-compare measured.
+    Compare {
+        /// The measurements, one JSON object a line.
+        measurements: PathBuf,
+        /// The table; it is printed, too.
+        #[arg(long)]
+        markdown: Option<PathBuf>,
+        /// The ratios as bars.
+        #[arg(long)]
+        svg: Option<PathBuf>,
+    },
 }
 
 /// What to do with TPC-C.
@@ -85,7 +97,25 @@ pub struct Target {
 
 /// Does what was asked. Answers whether all is well.
 pub async fn run(command: WorkloadCommand) -> Result<bool> {
-    let WorkloadCommand::Tpcc(command) = command;
+    match command {
+        WorkloadCommand::Tpcc(command) => tpcc(command).await,
+        WorkloadCommand::Compare { measurements, markdown, svg } => compare(&measurements, markdown.as_deref(), svg.as_deref()),
+    }
+}
+
+fn compare(measurements: &Path, markdown: Option<&Path>, svg: Option<&Path>) -> Result<bool> {
+    let text = std::fs::read_to_string(measurements).with_context(|| measurements.display().to_string())?;
+    let comparison = Comparison::parse(&text).with_context(|| measurements.display().to_string())?;
+    print!("{}", comparison.markdown());
+    for (path, content) in [(markdown, comparison.markdown()), (svg, comparison.svg())] {
+        if let Some(path) = path {
+            std::fs::write(path, content).with_context(|| path.display().to_string())?;
+        }
+    }
+    Ok(true)
+}
+
+async fn tpcc(command: TpccCommand) -> Result<bool> {
     match command {
         TpccCommand::Init { target, warehouses, connections, seed } => {
             let began = std::time::Instant::now();
