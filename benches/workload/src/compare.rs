@@ -104,12 +104,15 @@ impl Work {
     /// Ours to one of PostgreSQL's; more than 1 is in our favour.
     fn ratio(&self, side: Side) -> Option<f64> {
         let (theirs, ours) = (self.median(side)?, self.median(Side::Meridian)?);
-        let ratio = match self.better {
-            Better::Higher => ours / theirs,
-            Better::Lower => theirs / ours,
-            Better::None => return None,
-        };
-        ratio.is_finite().then_some(ratio)
+        // A difference (of memory) may come out as nothing or less: no ratio then.
+        if theirs <= 0.0 || ours <= 0.0 {
+            return None;
+        }
+        match self.better {
+            Better::Higher => Some(ours / theirs),
+            Better::Lower => Some(theirs / ours),
+            Better::None => None,
+        }
     }
 
     /// The ratio, and how it stands to its mark.
