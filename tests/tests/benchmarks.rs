@@ -46,7 +46,7 @@ fn sql(server: &Server, statement: &str) -> Result<()> {
 #[test]
 fn the_bank_keeps_its_money_and_the_check_finds_what_is_stolen() -> Result<()> {
     let scratch = Scratch::new("benchmarks-bank")?;
-    let server = Server::start_ready(ServerOptions::single(scratch.path(), port(340)))?;
+    let server = Server::start_ready(ServerOptions::single(scratch.path(), port(420)))?;
     let init = ["bank", "init", "--accounts", "20"];
     ensure!(well(&server, &init)?.contains("20 rows loaded"));
     ensure!(well(&server, &init)?.contains(" 0 rows loaded"));
@@ -80,7 +80,7 @@ fn the_bank_keeps_its_money_and_the_check_finds_what_is_stolen() -> Result<()> {
 #[test]
 fn kv_and_ycsb_load_and_run() -> Result<()> {
     let scratch = Scratch::new("benchmarks-kv")?;
-    let server = Server::start_ready(ServerOptions::single(scratch.path(), port(350)))?;
+    let server = Server::start_ready(ServerOptions::single(scratch.path(), port(430)))?;
     ensure!(well(&server, &["kv", "init", "--keys", "500"])?.contains("500 rows loaded"));
     ensure!(well(&server, &["kv", "init", "--keys", "500"])?.contains(" 0 rows loaded"));
     for more in [&["--distribution", "zipfian"][..], &["--batch", "10", "--value-bytes", "1000"]] {
