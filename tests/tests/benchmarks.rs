@@ -4,12 +4,17 @@
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
+use meridian_tests::differential::servers::Postgres;
 use meridian_tests::process::{Scratch, Server, ServerOptions, binary, port};
 
 /// Runs `meridian workload …` against this server.
 fn workload(server: &Server, words: &[&str]) -> Result<Output> {
+    workload_at(&server.url(), words)
+}
+
+fn workload_at(url: &str, words: &[&str]) -> Result<Output> {
     let mut command = Command::new(binary());
-    command.arg("workload").args(words).args(["--url", &server.url()]);
+    command.arg("workload").args(words).args(["--url", url]);
     command.output().with_context(|| format!("workload {words:?}"))
 }
 
@@ -90,6 +95,29 @@ fn kv_and_ycsb_load_and_run() -> Result<()> {
     ensure!(well(&server, &["ycsb", "init", "--records", "300"])?.contains("300 rows loaded"));
     for (letter, kinds) in [("A", 2), ("B", 2), ("C", 1), ("D", 2), ("E", 2), ("F", 2)] {
         ensure_all_done(&run(&server, &scratch, &["ycsb", "run", "--workload", letter])?, kinds)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_queries_of_tpch_have_the_answers_of_postgresql() -> Result<()> {
+    let scratch = Scratch::new("benchmarks-tpch")?;
+    let server = Server::start_ready(ServerOptions::single(scratch.path(), port(434)))?;
+    let postgres = Postgres::start()?;
+    let theirs = format!("postgresql://root@127.0.0.1:{}/defaultdb?sslmode=disable", postgres.port);
+    let mut answers = Vec::new();
+    for (name, url) in [("postgresql", theirs), ("meridian", server.url())] {
+        let file = scratch.path().join(name);
+        let path = file.to_str().context("a path of letters")?;
+        for words in [&["tpch", "init", "--scale", "0.001"][..], &["tpch", "run", "--answers", path]] {
+            let output = workload_at(&url, words)?;
+            ensure!(output.status.success(), "{name}, {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        answers.push(std::fs::read_to_string(&file)?);
+    }
+    ensure!(answers[0].lines().count() > 100, "hardly any rows: {}", answers[0]);
+    for (theirs, ours) in answers[0].split("-- ").zip(answers[1].split("-- ")) {
+        ensure!(theirs == ours, "PostgreSQL answers {theirs}\nand Meridian {ours}");
     }
     Ok(())
 }

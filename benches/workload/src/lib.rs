@@ -12,6 +12,7 @@
 //!   bank            transfers and audits; the total is constant
 //!   kv              reads and writes of single keys or batches
 //!   ycsb            the six core workloads
+//!   tpch            the tables and queries of TPC-H
 //!   report, svg     results as one HTML page
 //!   compare         what scripts/bench-compare measured, as a table and as bars
 //! ```
@@ -25,4 +26,5 @@ pub mod kv;
 pub mod report;
 mod svg;
 pub mod tpcc;
+pub mod tpch;
 pub mod ycsb;

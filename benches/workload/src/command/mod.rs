@@ -3,6 +3,7 @@
 mod bank;
 mod kv;
 mod tpcc;
+mod tpch;
 mod ycsb;
 
 use std::path::{Path, PathBuf};
@@ -31,6 +32,9 @@ pub enum WorkloadCommand {
     /// The six core workloads of YCSB.
     #[command(subcommand)]
     Ycsb(ycsb::YcsbCommand),
+    /// The tables and the 22 queries of TPC-H.
+    #[command(subcommand)]
+    Tpch(tpch::TpchCommand),
     /// Makes one HTML page of the figures of one or several runs, of any workload.
     Report(Report),
     /// Renders what scripts/bench-compare measured.
@@ -103,6 +107,7 @@ pub async fn run(command: WorkloadCommand) -> Result<bool> {
         WorkloadCommand::Bank(command) => bank::run(command).await,
         WorkloadCommand::Kv(command) => kv::run(command).await,
         WorkloadCommand::Ycsb(command) => ycsb::run(command).await,
+        WorkloadCommand::Tpch(command) => tpch::run(command).await,
         WorkloadCommand::Report(report) => report.write(),
         WorkloadCommand::Compare { measurements, markdown, svg } => compare(&measurements, markdown.as_deref(), svg.as_deref()),
     }
