@@ -172,7 +172,7 @@ impl Generator {
     /// not is taken.
     fn supplier_of(&self, part: u64, n: u64) -> u64 {
         let mut step = self.suppliers / 4 + (part - 1) / self.suppliers;
-        while (1..4).any(|n| n * step % self.suppliers == 0) {
+        while (1..4).any(|n: u64| (n * step).is_multiple_of(self.suppliers)) {
             step += 1;
         }
         (part + n * step) % self.suppliers + 1
