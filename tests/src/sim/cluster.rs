@@ -82,11 +82,12 @@ impl Cluster {
         };
         let network = SimulatedNetwork::new(options, &Entropy::seeded(plan.seed));
         let origin = Instant::now();
+        let archive: Arc<MemoryEngine> = Arc::default();
         let machine = |index: usize| {
             let clock = Arc::new(SimulatedClock::new(origin, START_UNIX_NANOS));
             clock.set_error(plan.clock_errors[index]);
             let sync_micros = Arc::new(AtomicU64::new(plan.sync_time.as_micros() as u64));
-            Machine { address: format!("node-{}", index + 1), region: region(index), clock, sync_micros }
+            Machine { address: format!("node-{}", index + 1), region: region(index), clock, sync_micros, archive: archive.clone() }
         };
         let slot = |_| Slot {
             process: Mutex::new(None),
@@ -98,7 +99,7 @@ impl Cluster {
         let (history, observer): (Arc<History>, _) = Default::default();
         let truth: TrueTime = Arc::new(move || Timestamp::from_unix_nanos(START_UNIX_NANOS + origin.elapsed().as_nanos() as u64));
         let notes = Notes::new(history.clone(), truth);
-        let (wrong, doing, strikes, flipped, archive) = Default::default();
+        let (wrong, doing, strikes, flipped) = Default::default();
         Arc::new(Cluster { plan, network, machines, history, notes, doing, strikes, archive, flipped, observer, wrong, origin, slots })
     }
 
@@ -113,8 +114,7 @@ impl Cluster {
         let incarnation = self.slots[index].incarnation.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let first = &self.machines[0].address;
         let join = if index == 0 { Vec::new() } else { vec![first.clone()] };
-        match Process::start(&self.plan, &self.network, &self.machines[index], disk, incarnation, join, &self.observer, &self.archive).await
-        {
+        match Process::start(&self.plan, &self.network, &self.machines[index], disk, incarnation, join, &self.observer).await {
             Ok(process) => {
                 let kv: Arc<dyn Kv> = process.kv.clone();
                 *self.slots[index].process.lock() = Some(Arc::new(process));

@@ -36,6 +36,8 @@ pub struct Machine {
     pub clock: Arc<SimulatedClock>,
     /// What a sync of its disk takes, in microseconds.
     pub sync_micros: Arc<AtomicU64>,
+    /// Where versions are kept that its node has collected; one for all.
+    pub archive: Arc<MemoryEngine>,
 }
 
 /// A process.
@@ -62,14 +64,13 @@ impl Process {
         incarnation: u64,
         join: Vec<String>,
         observer: &Arc<Mutex<LeaseObserver>>,
-        archive: &Arc<MemoryEngine>,
     ) -> anyhow::Result<Process> {
         let tasks = TaskGroup::new();
         let clock = Clock::new(machine.clock.clone())?;
         let entropy = Entropy::seeded(plan.seed).fork(&format!("{} {incarnation}", machine.address));
         let transport: Arc<dyn Transport> = network.attach(&machine.address, &machine.region, clock.clone(), tasks.clone());
         let disk: Arc<dyn Engine> = match plan.ttl {
-            Some(_) => ArchivingDisk::new(engine.clone(), archive.clone()),
+            Some(_) => ArchivingDisk::new(engine.clone(), machine.archive.clone()),
             None => engine.clone(),
         };
         let known = Store::ident(&*disk)?.map(|ident| Identity { node: ident.node, cluster: ident.cluster });
