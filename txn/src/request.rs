@@ -177,8 +177,8 @@ pub enum Request {
     Resolve { target: AttemptId, at: Option<Timestamp>, keys: Vec<Key> },
     /// The same for a portion of the intents of `target` in `span`; answered with what is left of it.
     ResolveSpan { target: AttemptId, at: Option<Timestamp>, span: Span },
-    /// `target` can commit only at or above `to`: its record says so (C7). From somebody who could reach it, after [`Refusal::Unsettled`] on `key`.
-    Learn { target: AttemptId, to: Timestamp, key: Key },
+    /// What the record of `target` says, from somebody who could reach it, after [`Refusal::Unsettled`] on `key`.
+    Learn { target: AttemptId, fate: Fate, key: Key },
     /// Frees all locks of the attempt in this range, near `key`.
     Release { key: Key },
     /// Makes a range begin at `key`.

@@ -208,17 +208,13 @@ impl Leaseholders {
             let (force, suspect) = (coordinator == Coordinator::Gone, coordinator == Coordinator::Suspect);
             let settling = tokio::time::timeout(OUT_OF_REACH, router.settle(target, &intent.anchor, push_to, force, suspect)).await;
             match settling.unwrap_or_else(|_| Err(KvError::Unavailable("the record does not answer".into()))) {
-                Ok(Fate::Committed(at)) => {
-                    self.learn_fate(target, Known::Committed(at));
-                    return self.resolve_here(state, target, Some(at), key).await;
+                Ok(fate @ (Fate::Committed(_) | Fate::Aborted)) => {
+                    self.learn_fate(target, &fate);
+                    let at = if let Fate::Committed(at) = fate { Some(at) } else { None };
+                    return self.resolve_here(state, target, at, key).await;
                 }
-                Ok(Fate::Aborted) => {
-                    self.learn_fate(target, Known::Aborted);
-                    return self.resolve_here(state, target, None, key).await;
-                }
-                Ok(Fate::Pushed(to)) if push_to.is_some_and(|wanted| to > wanted) => {
-                    // C7: durable in the record, so the intents themselves need not move.
-                    self.learn_fate(target, Known::Above(to));
+                Ok(fate @ Fate::Pushed(to)) if push_to.is_some_and(|wanted| to > wanted) => {
+                    self.learn_fate(target, &fate);
                     return Ok(());
                 }
                 // Nobody in particular asks: keep waiting.
@@ -242,7 +238,14 @@ impl Leaseholders {
         self.fates.lock().iter().find(|(attempt, _)| *attempt == target).map(|(_, known)| *known)
     }
 
-    pub(super) fn learn_fate(&self, target: AttemptId, known: Known) {
+    /// Remembers what a record says. C7: a push is durable there, so the intents themselves need not move.
+    pub(super) fn learn_fate(&self, target: AttemptId, fate: &Fate) {
+        let known = match fate {
+            Fate::Committed(at) => Known::Committed(*at),
+            Fate::Aborted => Known::Aborted,
+            Fate::Pushed(to) => Known::Above(*to),
+            Fate::Live | Fate::Staging { .. } => return,
+        };
         let mut fates = self.fates.lock();
         fates.retain(|(attempt, _)| *attempt != target);
         if fates.len() >= FATES_MAX {

@@ -254,9 +254,9 @@ impl Leaseholders {
                 Ok(Response::Done)
             }
             Request::Split { key } => self.split(state, key).await,
-            Request::Learn { target, to, key } => {
+            Request::Learn { target, fate, key } => {
                 state.admit(&state.lock(), key).map_err(refusal)?;
-                self.learn_fate(*target, Known::Above(*to));
+                self.learn_fate(*target, fate);
                 Ok(Response::Done)
             }
             Request::Unlock { key, keep } => {

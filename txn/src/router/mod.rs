@@ -400,13 +400,8 @@ impl Router {
         Box::pin(async move {
             let alive = self.alive(target).await;
             let (force, suspect) = (alive == Some(false), suspect && alive.is_none());
-            let tell = match self.settle(target, &anchor, push_to, force, suspect).await {
-                Ok(Fate::Committed(at)) => Request::Resolve { target, at: Some(at), keys: vec![key] },
-                Ok(Fate::Aborted) => Request::Resolve { target, at: None, keys: vec![key] },
-                Ok(Fate::Pushed(to)) => Request::Learn { target, to, key },
-                Ok(_) | Err(_) => return,
-            };
-            if let Err(error) = self.send(route, header, tell).await {
+            let Ok(fate) = self.settle(target, &anchor, push_to, force, suspect).await else { return };
+            if let Err(error) = self.send(route, header, Request::Learn { target, fate, key }).await {
                 tracing::debug!(?target, ?error, "told a leaseholder in vain what became of an intent");
             }
         })
