@@ -70,6 +70,8 @@ pub enum Fault {
     Crawl,
     /// What is committed cannot be applied for lack of space, on one node, while its log goes on.
     ApplyFull,
+    /// A gateway stops in the middle of a commit, with a part of it still on a slow link, for long enough that others settle it.
+    PauseCommitting,
 }
 
 impl Fault {
@@ -108,9 +110,12 @@ impl Fault {
         Fault::ApplyFull,
     ];
 
+    /// Those that came last.
+    const THIRD: [Fault; 1] = [Fault::PauseCommitting];
+
     /// The fault named so (as `Debug` prints it, in any case).
     pub fn named(name: &str) -> Option<Fault> {
-        Fault::FIRST.into_iter().chain(Fault::SECOND).find(|fault| format!("{fault:?}").eq_ignore_ascii_case(name))
+        Fault::FIRST.into_iter().chain(Fault::SECOND).chain(Fault::THIRD).find(|fault| format!("{fault:?}").eq_ignore_ascii_case(name))
     }
 }
 
@@ -244,6 +249,8 @@ impl Plan {
         let mut later = Entropy::seeded(seed).fork("plan, second generation").rng();
         let wide = !overrides.narrow;
         faults.extend(Fault::SECOND.into_iter().filter(|_| later.random_bool(share) && wide));
+        let mut last = Entropy::seeded(seed).fork("plan, faults of the third generation").rng();
+        faults.extend(Fault::THIRD.into_iter().filter(|_| last.random_bool(share) && wide));
         let slow_share = *[0.0, 0.03, 0.2].choose(&mut later).unwrap_or(&0.0);
         let middles = ["bank/01", "list/01", "register/01", "skew/z", "fork/02", "comment/02"];
         let mut splits: Vec<&str> = middles.into_iter().filter(|_| later.random_bool(0.5)).collect();

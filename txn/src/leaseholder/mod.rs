@@ -253,6 +253,11 @@ impl Leaseholders {
                 Ok(Response::Done)
             }
             Request::Split { key } => self.split(state, key).await,
+            Request::Learn { target, fate, key } => {
+                state.admit(&state.lock(), key).map_err(refusal)?;
+                self.learn_fate(*target, fate);
+                Ok(Response::Done)
+            }
             Request::Unlock { key, keep } => {
                 let mut inner = state.lock();
                 state.admit(&inner, key).map_err(refusal)?;
@@ -286,6 +291,7 @@ impl Leaseholders {
                 | Request::Scan(_)
                 | Request::Validate { .. }
                 | Request::Release { .. }
+                | Request::Learn { .. }
                 | Request::Unlock { .. }
                 | Request::Split { .. } => {
                     return Err(KvError::Internal("not a change".into()).into());
