@@ -50,6 +50,11 @@ pub fn regressions() -> Vec<Regression> {
             overrides: Overrides { strikes: Some(vec![3, 6, 9]), clients: Some(1), millis: Some(2132), ..Overrides::default() },
             showed: "a node whose clock had jumped back since its election began its lease below what the earlier one had served (L2)",
         },
+        Regression {
+            seed: 300_307,
+            overrides: Overrides { strikes: Some(vec![1, 2, 4, 5]), clients: Some(2), ..Overrides::default() },
+            showed: "a lease that stayed after a failed move was never valid again: it counted promises of epochs that had changed meanwhile",
+        },
         slow(220, "a leader that heard of a later term campaigned again before its own lease, just lost, had ended (L2)"),
     ];
     // They ran before versions were collected in the simulator.
