@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::process::log_tail;
 use super::state::{ClusterState, NodeEntry};
 
 /// A node's process must answer within this.
@@ -59,7 +60,7 @@ async fn until(node: &NodeEntry, path: &str, limit: Duration) -> Result<()> {
             return Ok(());
         }
         if !node.running() {
-            bail!("node {} ended; its log is {}", node.number, node.log.display());
+            bail!("node {} ended; its log, {}, ends with\n{}", node.number, node.log.display(), log_tail(node));
         }
         if Instant::now() >= deadline {
             bail!("node {} does not answer {path} within {limit:?}; its log is {}", node.number, node.log.display());

@@ -190,7 +190,7 @@ impl Cluster {
                     if self.notes.lies(index) {
                         lease.expiration = Timestamp::ZERO;
                     }
-                    leases.push((replica.range_id(), process.id(), lease));
+                    leases.push((replica.range_id(), process.id(), lease, replica.descriptor().span.clone()));
                 }
             }
         }

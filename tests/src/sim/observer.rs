@@ -1,5 +1,7 @@
 //! Leases, watched from outside.
 //!
+//! A split is watched too: what the left half served of the right half's keys binds the right half's leases.
+//!
 //! Every simulated millisecond the leases of all replicas of all live nodes are sampled. **L1**: of two that stand at the same time for one range, the one of
 //! the later term starts (its low water) above where the other ends. **L2**: a lease starts above the end of every earlier one, unless it was handed over, in which case
 //! the timestamp cache came along ([`Watched`] hears of that).
@@ -10,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use meridian_clock::Timestamp;
 use meridian_replication::api::{Lease, NodeId, RangeEvents, RangeId, RangeReplica, Term};
+use meridian_storage::Span;
 use parking_lot::Mutex;
 
 /// What has been seen of one lease.
@@ -25,6 +28,10 @@ struct Seen {
 #[derive(Debug, Default)]
 pub struct LeaseObserver {
     terms: BTreeMap<RangeId, BTreeMap<Term, Seen>>,
+    /// What each range was last seen to serve, and how far its lease reached then.
+    served: BTreeMap<RangeId, (Span, Timestamp)>,
+    /// Keys that went to another range, and up to where the old one may have served them.
+    split_off: Vec<(Span, Timestamp)>,
     samples: u64,
     /// What was wrong.
     pub wrong: Vec<String>,
@@ -36,9 +43,16 @@ pub struct LeaseObserver {
 
 impl LeaseObserver {
     /// Takes in the leases of one moment.
-    pub fn sample(&mut self, leases: &[(RangeId, NodeId, Lease)]) {
+    pub fn sample(&mut self, leases: &[(RangeId, NodeId, Lease, Span)]) {
         self.samples += 1;
-        for (range, holder, lease) in leases {
+        for (range, _, lease, span) in leases {
+            let (last, end) = self.served.entry(*range).or_insert((span.clone(), lease.expiration));
+            if last.end > span.end {
+                self.split_off.push((Span { start: span.end.clone(), end: last.end.clone() }, *end));
+            }
+            (*last, *end) = (span.clone(), lease.expiration.max(*end));
+        }
+        for (range, holder, lease, span) in leases {
             let terms = self.terms.entry(*range).or_default();
             let new = !terms.contains_key(&lease.term);
             let seen = terms.entry(lease.term).or_insert(Seen { holder: *holder, end: lease.expiration, at: self.samples });
@@ -49,9 +63,16 @@ impl LeaseObserver {
             seen.at = self.samples;
             if new {
                 self.leases_seen += 1;
+                let handed = self.handed.contains(&(*range, lease.term));
+                let before = self.split_off.iter().filter(|(keys, _)| keys.intersect(span).is_some()).map(|(_, end)| *end).max();
+                if let Some(end) = before.filter(|end| *end > lease.low_water && !handed) {
+                    self.wrong.push(format!(
+                        "L2: {range}: the lease of {} at {holder} starts at {}, but its keys were served up to {end} before the split",
+                        lease.term, lease.low_water
+                    ));
+                }
                 let earlier = terms.range(..lease.term).map(|(term, seen)| (seen.end, *term)).max();
-                if let Some((end, term)) = earlier.filter(|(end, _)| *end > lease.low_water && !self.handed.contains(&(*range, lease.term)))
-                {
+                if let Some((end, term)) = earlier.filter(|(end, _)| *end > lease.low_water && !handed) {
                     self.wrong.push(format!(
                         "L2: {range}: the lease of {} at {holder} starts at {}, but that of {term} reached to {end}",
                         lease.term, lease.low_water
@@ -59,7 +80,7 @@ impl LeaseObserver {
                 }
             }
         }
-        for (range, holder, lease) in leases {
+        for (range, holder, lease, _) in leases {
             let Some(terms) = self.terms.get(range) else { continue };
             for (term, earlier) in terms.range(..lease.term) {
                 // Standing now: two holders at once, even if the terms differ.
