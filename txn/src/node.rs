@@ -20,7 +20,7 @@ use meridian_storage::{Key, Span};
 use rand::Rng as _;
 
 use crate::api::{Kv, KvError, KvTxn, LockInfo, ProgramEvaluator, RangeInfo, SessionId, SessionLocks, TxnOptions};
-use crate::coordinator::{Gateway, Locks, OwnersLease, Registry, Txn};
+use crate::coordinator::{Gateway, Locks, OwnersLease, Registry, Txn, Waits};
 use crate::leaseholder::{Leaseholders, Protected};
 use crate::request::{Request, Response};
 use crate::router::{Parts, Router, unexpected};
@@ -102,7 +102,7 @@ impl Node {
         on.tasks.spawn(leaseholders.clone().sweep_locks());
         let counter = AtomicU32::new(on.entropy.fork("attempts").rng().random());
         let (owners, lease) = (AtomicU32::new(0), Arc::new(OwnersLease::default()));
-        Arc::new(Node { gateway: Arc::new(Gateway { router, clock: on.clock, config, counter, owners, lease }) })
+        Arc::new(Node { gateway: Arc::new(Gateway { router, clock: on.clock, config, counter, owners, lease, waits: Waits::default() }) })
     }
 
     /// Reads in the past that replicas on this node answered without their range's leaseholder.
@@ -113,6 +113,17 @@ impl Node {
     /// Requests sent to ranges led by other nodes.
     pub fn remote_requests(&self) -> u64 {
         self.gateway.router.remote_requests.load(Ordering::Relaxed)
+    }
+
+    /// Answers of this gateway held back until the clock had certainly passed what they rest on (T3): how many, and for how many microseconds altogether.
+    pub fn reply_waits(&self) -> (u64, u64) {
+        self.gateway.waits.replies.read()
+    }
+
+    /// Times that transactions of this gateway asked leaseholders whether their reads hold at a later timestamp (C3): how many, and how many microseconds
+    /// that took altogether.
+    pub fn validations(&self) -> (u64, u64) {
+        self.gateway.waits.validations.read()
     }
 
     /// The number of transactions of this gateway that others may be waiting for.

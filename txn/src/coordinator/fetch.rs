@@ -168,6 +168,13 @@ impl Txn {
         if reads.is_empty() {
             return Ok(());
         }
+        let since = Instant::now();
+        let outcome = self.ask_validity(reads, at).await;
+        self.gateway.waits.validations.add(since);
+        outcome
+    }
+
+    async fn ask_validity(&mut self, reads: Reads, at: Timestamp) -> Result<(), KvError> {
         let mut pending = Reads { points: reads.points.clone(), spans: reads.spans.clone() };
         let mut backoff: Option<Backoff> = None;
         loop {
