@@ -52,11 +52,13 @@ pub enum Control {
     SplitBinding,
     /// Checksums of versions are verified when read. Off: they are not.
     Checksums,
+    /// Collection spares what open transactions read. Off: it looks at the TTL alone.
+    Protection,
 }
 
 impl Control {
     /// All of them.
-    pub const ALL: [Control; 21] = [
+    pub const ALL: [Control; 22] = [
         Control::StartAtLatest,
         Control::ReadIntents,
         Control::ReplyRule,
@@ -78,6 +80,7 @@ impl Control {
         Control::ClosedTimestamp,
         Control::SplitBinding,
         Control::Checksums,
+        Control::Protection,
     ];
 
     /// The control named so (as `Debug` prints it, in any case).

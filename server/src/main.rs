@@ -132,9 +132,13 @@ struct NodeFlags {
     /// Writes are refused while less than this is free on the disk, in MiB.
     #[arg(long, default_value_t = 256)]
     min_free_mib: u64,
-    /// Old versions are kept this long.
+    /// Old versions are kept this long. The same on all nodes.
     #[arg(long, value_parser = duration, default_value = "4h")]
     gc_ttl: Duration,
+    /// Open transactions keep the versions that they read beyond that, until their snapshot is so old; then they get 55000. Not above --gc-ttl: they
+    /// keep nothing.
+    #[arg(long, value_parser = duration, default_value = "24h")]
+    snapshot_age_max: Duration,
     /// Size at which a range splits, in MiB.
     #[arg(long, default_value_t = 512)]
     range_max_mib: u64,
@@ -159,6 +163,7 @@ impl NodeFlags {
             cache_bytes: self.cache_mib << 20,
             min_free_bytes: self.min_free_mib << 20,
             gc_ttl: self.gc_ttl,
+            snapshot_age_max: self.snapshot_age_max,
             range_max_bytes: self.range_max_mib << 20,
             #[cfg(debug_assertions)]
             clock_skew_nanos: 0,

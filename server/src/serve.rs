@@ -84,6 +84,8 @@ pub struct ServeOptions {
     pub min_free_bytes: u64,
     /// Old versions are kept this long.
     pub gc_ttl: Duration,
+    /// And beyond that for open transactions whose snapshots are younger than this.
+    pub snapshot_age_max: Duration,
     /// Size at which a range splits, in bytes.
     pub range_max_bytes: u64,
     /// How far the clock is set off, in nanoseconds: for tests.
@@ -138,7 +140,7 @@ pub async fn run(options: ServeOptions) -> Result<()> {
         registry: RegistryOptions { dead_after: options.dead_after, ..RegistryOptions::default() },
         store: StoreConfig { range_max_bytes: options.range_max_bytes, ..StoreConfig::default() },
         placement: placement(single),
-        txn: TxnConfig { gc_ttl: options.gc_ttl, ..TxnConfig::default() },
+        txn: txn_config(&options),
     };
     *status.not_ready.lock() = Some("waiting for init or for a member to let this node join".into());
     let mut ends = Ends::new()?;
@@ -184,6 +186,13 @@ pub async fn run(options: ServeOptions) -> Result<()> {
     stop.send_replace(true);
     let _ = tokio::time::timeout(Duration::from_secs(1), web_server).await;
     Ok(())
+}
+
+fn txn_config(options: &ServeOptions) -> TxnConfig {
+    let defaults = TxnConfig::default();
+    // A short TTL wants to be followed closely.
+    let gc_period = (options.gc_ttl / 4).clamp(Duration::from_secs(1), defaults.gc_period);
+    TxnConfig { gc_ttl: options.gc_ttl, snapshot_age_max: options.snapshot_age_max, gc_period, ..defaults }
 }
 
 /// A cluster of one node keeps one replica of each range, and does not call that too few.
@@ -423,6 +432,12 @@ impl NodeStatus for Status {
         let help = "Times that the reads of a transaction were validated at a later timestamp.";
         metrics.push(Metric::counter("txn_validations_total", help, validations));
         metrics.push(Metric::counter("txn_validation_microseconds_total", "Time that validating reads took.", validation_micros));
+        let age = "Age of the oldest snapshot for which this node holds back the collection of old versions; 0: it does not.";
+        metrics.push(Metric::gauge("txn_protected_age_seconds", age, node.kv.protected_age().as_secs()));
+        if let Some(age) = node.kv.collection_horizon_age() {
+            let help = "How far back the horizon of this node's last collection of old versions lies: the TTL, or more where a node protects something.";
+            metrics.push(Metric::gauge("gc_horizon_age_seconds", help, age.as_secs()));
+        }
         metrics.push(Metric::gauge("txn_live", "Transactions others may be waiting for.", node.kv.live_transactions() as u64));
         let wire = &listener.counters;
         metrics.push(Metric::gauge("sql_connections", "SQL clients now.", wire.connections.load(Ordering::Relaxed) as u64));

@@ -26,7 +26,7 @@ const QUICK: [Control; 13] = [
     Control::Checksums,
     Control::Replay,
 ];
-/// Seeds after which an absence counts as unnoticed.
+/// Seeds after which an absence counts as unnoticed, unless `MERIDIAN_SEEDS` says otherwise.
 const SEEDS_MAX: u64 = 200;
 
 /// How to see that a mechanism is gone.
@@ -83,14 +83,14 @@ fn cases() -> Vec<Case> {
 }
 
 /// The first seed that finds something wrong, and what.
-fn first_found(case: &Case) -> Option<(u64, String)> {
+fn first_found(case: &Case, seeds: u64) -> Option<(u64, String)> {
     let (next, found, enough) = (AtomicU64::new(1), Mutex::new(None::<(u64, String)>), AtomicBool::new(false));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 while !enough.load(Ordering::Relaxed) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed > SEEDS_MAX {
+                    if seed > seeds {
                         return;
                     }
                     let report = run(Plan::with(seed, case.overrides.clone()), false);
@@ -118,14 +118,15 @@ fn every_mechanism_is_missed_when_it_is_gone() {
         None => QUICK.contains(&control),
         Some(name) => all || Control::named(name) == Some(control),
     };
+    let seeds = std::env::var("MERIDIAN_SEEDS").map_or(SEEDS_MAX, |n| n.parse().expect("MERIDIAN_SEEDS is a number"));
     let mut unnoticed = Vec::new();
     for case in cases().iter().filter(|case| wanted(case.control)) {
-        match first_found(case) {
+        match first_found(case, seeds) {
             Some((seed, what)) => println!("{:<16} seed {seed:>3} {}: {what}", format!("{:?}", case.control), case.overrides),
             None => unnoticed.push(case.control),
         }
     }
-    assert!(unnoticed.is_empty(), "{SEEDS_MAX} seeds found nothing without {unnoticed:?}");
+    assert!(unnoticed.is_empty(), "{seeds} seeds found nothing without {unnoticed:?}");
     let missing: Vec<Control> = Control::ALL.into_iter().filter(|control| !cases().iter().any(|case| case.control == *control)).collect();
     assert!(!all || missing.is_empty(), "no test takes out {missing:?}");
 }

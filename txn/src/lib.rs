@@ -7,6 +7,7 @@
 //!   router         range cache; batches grouped by range; local call or one RPC
 //!   request        what coordinators and leaseholders say to each other
 //!   leaseholder    latches, lock table, timestamp cache, evaluation, one proposal (T2)
+//!   protect        open transactions keep what they read: protected timestamps, the horizon of collection
 //!   system         cluster state for the control plane
 //!   solo           a whole store in one process, without Raft, for tests and embedded use
 //! ```
@@ -18,12 +19,13 @@ mod coordinator;
 mod digest;
 mod leaseholder;
 mod node;
+mod protect;
 mod record;
 mod request;
 mod router;
 pub mod solo;
 mod system;
 
-pub use leaseholder::{Leaseholders, Protected};
+pub use leaseholder::Leaseholders;
 pub use node::{Config, Foundation, Node};
 pub use system::System;

@@ -21,30 +21,26 @@ use rand::Rng as _;
 
 use crate::api::{Kv, KvError, KvTxn, LockInfo, ProgramEvaluator, RangeInfo, SessionId, SessionLocks, TxnOptions};
 use crate::coordinator::{Gateway, Locks, OwnersLease, Registry, Txn, Waits};
-use crate::leaseholder::{Leaseholders, Protected};
+use crate::leaseholder::Leaseholders;
+use crate::protect::{Protection, Rules};
 use crate::request::{Request, Response};
 use crate::router::{Parts, Router, unexpected};
+use crate::system::System;
 
 /// How long the news of a closed timestamp may take to a far replica.
 const FOLLOWER_READ_SLACK: Duration = Duration::from_secs(1);
 
 /// Limits and periods of the transactional layer.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Bytes that one transaction may buffer.
     pub buffer_bytes_max: usize,
-    /// Old versions are kept at least this long.
+    /// Old versions are kept at least this long. The same on all nodes.
     pub gc_ttl: Duration,
+    /// An open transaction keeps the versions that it reads beyond that, until its snapshot is so old. Not above `gc_ttl`: it does not.
+    pub snapshot_age_max: Duration,
     /// How often old versions are collected.
     pub gc_period: Duration,
-    /// The oldest timestamp that something beside ordinary reads (a backup, a changefeed) still needs.
-    pub protected: Protected,
-}
-
-impl std::fmt::Debug for Config {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Config {{ buffer_bytes_max: {}, gc_ttl: {:?}, gc_period: {:?} }}", self.buffer_bytes_max, self.gc_ttl, self.gc_period)
-    }
 }
 
 impl Default for Config {
@@ -52,8 +48,8 @@ impl Default for Config {
         Config {
             buffer_bytes_max: 512 << 20,
             gc_ttl: Duration::from_secs(4 * 3600),
+            snapshot_age_max: Duration::from_secs(24 * 3600),
             gc_period: Duration::from_secs(300),
-            protected: Arc::new(|| None),
         }
     }
 }
@@ -97,12 +93,18 @@ impl Node {
         registry.attach(Arc::downgrade(&router));
         leaseholders.attach(on.host, Arc::downgrade(&router));
         on.transport.serve(Service::Kv, Arc::new(KvService { router: router.clone() }));
-        let (ttl, period, protected) = (config.gc_ttl, config.gc_period, config.protected.clone());
-        on.tasks.spawn(leaseholders.clone().collect_garbage(ttl, period, protected));
         on.tasks.spawn(leaseholders.clone().sweep_locks());
         let counter = AtomicU32::new(on.entropy.fork("attempts").rng().random());
         let (owners, lease) = (AtomicU32::new(0), Arc::new(OwnersLease::default()));
-        Arc::new(Node { gateway: Arc::new(Gateway { router, clock: on.clock, config, counter, owners, lease, waits: Waits::default() }) })
+        let protection = Protection::new(Rules { ttl: config.gc_ttl, age_max: config.snapshot_age_max });
+        let (id, period, clock) = (router.node, config.gc_period, on.clock.clone());
+        let gateway =
+            Gateway { router, clock: on.clock, config, protection: protection.clone(), counter, owners, lease, waits: Waits::default() };
+        let node = Arc::new(Node { gateway: Arc::new(gateway) });
+        let system = System::new(node.clone());
+        on.tasks.spawn(leaseholders.clone().collect_garbage(period, protection.clone(), system.clone()));
+        on.tasks.spawn(protection.keep(id, system, clock));
+        node
     }
 
     /// Reads in the past that replicas on this node answered without their range's leaseholder.
@@ -124,6 +126,16 @@ impl Node {
     /// that took altogether.
     pub fn validations(&self) -> (u64, u64) {
         self.gateway.waits.validations.read()
+    }
+
+    /// How far back this node holds the collection of old versions, for its open transactions; zero if it does not.
+    pub fn protected_age(&self) -> Duration {
+        self.gateway.protection.age(self.gateway.clock.now())
+    }
+
+    /// How far back the horizon of this node's last collection of old versions lies; `None` before the first.
+    pub fn collection_horizon_age(&self) -> Option<Duration> {
+        self.gateway.protection.horizon_age(self.gateway.clock.now())
     }
 
     /// The number of transactions of this gateway that others may be waiting for.

@@ -97,8 +97,8 @@ pub struct SessionEntry {
     pub query: Arc<str>,
     /// Whether it runs.
     pub active: bool,
-    /// Whether a transaction is open.
-    pub in_transaction: bool,
+    /// When its open transaction began, microseconds since 2000-01-01 UTC.
+    pub transaction_started: Option<i64>,
     /// When it began, microseconds since 2000-01-01 UTC.
     pub started: i64,
     /// When its last statement began, 0 if there was none.

@@ -49,10 +49,10 @@ impl SystemExtras for Extras {
                 application: entry.application.clone(),
                 client_address,
                 client_port,
-                state: state(entry.active, entry.in_transaction),
+                state: state(entry.active, entry.transaction_started.is_some()),
                 query: entry.query.to_string(),
                 backend_start: Some(entry.started),
-                xact_start: None,
+                xact_start: entry.transaction_started,
                 query_start: Some(entry.statement_started).filter(|at| *at > 0),
                 state_change: None,
             }

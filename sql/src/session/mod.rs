@@ -117,7 +117,7 @@ impl Session {
             application: env.settings.get("application_name").unwrap_or_default(),
             query: Arc::from(""),
             active: false,
-            in_transaction: false,
+            transaction_started: None,
             started: env.now_micros(&db),
             statement_started: 0,
             prepared: BTreeMap::new(),
@@ -209,13 +209,14 @@ impl Session {
             self.cancel.deadline = Some(tokio::time::Instant::now() + limit);
         }
         self.env.statement_micros = self.env.now_micros(&self.db);
-        let (in_transaction, now) = (self.txn.is_some(), self.env.statement_micros);
+        let now = self.env.statement_micros;
+        let transaction = self.txn.as_ref().map_or(now, |txn| txn.start_micros);
         if let Some(entry) = self.db.sessions.lock().get_mut(&self.pid) {
             entry.statement_started = now;
             if entry.query.as_ref() != text {
                 entry.query = Arc::from(text);
             }
-            (entry.active, entry.in_transaction) = (true, in_transaction);
+            (entry.active, entry.transaction_started) = (true, Some(transaction));
         }
     }
 
@@ -228,9 +229,9 @@ impl Session {
             }
             self.db.counters.shown_to_client(error);
         }
-        let in_transaction = self.txn.is_some();
+        let transaction = self.txn.as_ref().map(|txn| txn.start_micros);
         if let Some(entry) = self.db.sessions.lock().get_mut(&self.pid) {
-            (entry.active, entry.in_transaction) = (false, in_transaction);
+            (entry.active, entry.transaction_started) = (false, transaction);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Whoever breaks things.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use meridian_clock::{Entropy, Rng};
@@ -117,6 +118,7 @@ async fn strike(cluster: Arc<Cluster>, fault: Fault, mut rng: Rng) {
             network.set_loss(0.0, 0.0);
         }
         (Fault::Replay, _) => {
+            cluster.notes.repeats.store(true, Ordering::Relaxed);
             network.set_loss(0.0, rng.random_range(0.01..0.3));
             sleep(long).await;
             network.set_loss(0.0, 0.0);

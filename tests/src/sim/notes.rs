@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use meridian_clock::Timestamp;
 use meridian_storage::{Key, Span};
@@ -47,6 +48,9 @@ pub struct Notes {
     pub history: Arc<History>,
     /// True simulated time.
     pub truth: TrueTime,
+    /// Whether the network has repeated requests. No stream does that on its own; whoever is refused for a reason that passes (a full disk) may then have been
+    /// through with the copy.
+    pub repeats: AtomicBool,
     scans: Mutex<Vec<Scanned>>,
     pasts: Mutex<Vec<Past>>,
     lies: Mutex<Vec<Lie>>,
@@ -55,7 +59,14 @@ pub struct Notes {
 impl Notes {
     /// Nothing so far.
     pub fn new(history: Arc<History>, truth: TrueTime) -> Arc<Self> {
-        Arc::new(Notes { history, truth, scans: Mutex::default(), pasts: Mutex::default(), lies: Mutex::default() })
+        Arc::new(Notes {
+            history,
+            truth,
+            repeats: AtomicBool::new(false),
+            scans: Mutex::default(),
+            pasts: Mutex::default(),
+            lies: Mutex::default(),
+        })
     }
 
     /// A scan of `span` saw rows at the keys `seen`, and has noted them.

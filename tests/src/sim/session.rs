@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -198,6 +199,7 @@ impl Session {
         let end = match &outcome {
             Ok(at) => Outcome::Committed(*at),
             Err(KvError::Ambiguous(why)) => Outcome::Unknown(why.clone()),
+            Err(KvError::DiskFull(why)) if self.notes.repeats.load(Ordering::Relaxed) => Outcome::Unknown(why.clone()),
             Err(error) => Outcome::Failed(error.to_string()),
         };
         self.notes.history.end(self.id, end, (self.notes.truth)());

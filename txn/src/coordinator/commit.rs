@@ -148,7 +148,10 @@ impl Txn {
             if !self.strict() {
                 reads.spans.clear();
             }
-            self.validate(reads, at).await?;
+            let outcome = self.validate(reads, at).await;
+            // What was there at `at`, which may lie far back, was there to be found.
+            self.check_snapshot()?;
+            outcome?;
         }
         Ok(self.read_ts)
     }

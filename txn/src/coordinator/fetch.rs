@@ -156,7 +156,7 @@ impl Txn {
         self.stats.validations += 1;
         let reads = self.reads.to_validate(ts, &|_| false, false);
         self.validate(reads, ts).await?;
-        self.read_ts = ts;
+        self.read_at(ts);
         Ok(())
     }
 

@@ -37,6 +37,7 @@ use crate::api::{
 };
 use crate::attempt;
 use crate::node::Config;
+use crate::protect::{Open, Protection};
 use crate::request::Header;
 use crate::router::{Route, Router};
 use buffer::WriteBuffer;
@@ -84,6 +85,7 @@ pub(crate) struct Gateway {
     pub router: Arc<Router>,
     pub clock: Clock,
     pub config: Config,
+    pub protection: Arc<Protection>,
     pub counter: AtomicU32,
     /// Sessions that hold locks, or have.
     pub owners: AtomicU32,
@@ -108,6 +110,8 @@ pub(crate) struct Txn {
     attempt: AttemptId,
     restarts: u32,
     read_ts: Timestamp,
+    /// That it reads at `read_ts`, for collection, until it is over.
+    open: Option<Open>,
     buffer: WriteBuffer,
     bulk: Option<Bulk>,
     /// A bulk load was part of this attempt, even if `bulk` has been taken to its end.
@@ -133,8 +137,10 @@ impl Txn {
     pub fn begin(gateway: Arc<Gateway>, options: TxnOptions) -> Self {
         let now = snapshot(&gateway.clock);
         let attempt = next_attempt(&gateway, now);
+        let read_ts = options.as_of.unwrap_or(now);
         Txn {
-            read_ts: options.as_of.unwrap_or(now),
+            read_ts,
+            open: Some(gateway.protection.open(read_ts, now)),
             started: now,
             attempt,
             restarts: 0,
@@ -181,21 +187,25 @@ impl Txn {
         }
     }
 
-    /// A read must lie where nothing was collected yet, and one in the past must lie in the past. Every snapshot ages, that of an open transaction too: beyond
-    /// the horizon it gets an error, never an answer with versions missing.
+    /// A read must lie where nothing was collected yet, and one in the past must lie in the past. It is this look **after** an answer has come that
+    /// makes the answer right (`protect`): beyond the horizon a read gets an error, never an answer with versions missing.
     fn check_snapshot(&self) -> Result<(), KvError> {
         let at = self.read_ts;
         let now = self.gateway.clock.now();
         if self.options.as_of.is_some() && at > now.latest {
             return Err(KvError::TimestampOutOfRange(format!("cannot read at {at}: it is in the future")));
         }
-        if at < now.earliest.minus(self.gateway.config.gc_ttl) {
-            return Err(KvError::TimestampOutOfRange(format!(
-                "cannot read at {at}: versions older than {} seconds may have been collected",
-                self.gateway.config.gc_ttl.as_secs()
-            )));
+        if !self.gateway.protection.allows(at, now) {
+            return Err(KvError::TimestampOutOfRange(self.gateway.protection.refusal(at, self.started, now)));
         }
         Ok(())
+    }
+
+    fn read_at(&mut self, at: Timestamp) {
+        self.read_ts = at;
+        if let Some(open) = &mut self.open {
+            open.move_to(at);
+        }
     }
 
     fn check_lock(&self, lock: Option<&Locking>) -> Result<(), KvError> {
@@ -310,6 +320,7 @@ impl Txn {
         if self.live.take().is_some() {
             self.gateway.router.registry.leave(self.attempt);
         }
+        self.open = None;
     }
 }
 
@@ -344,7 +355,7 @@ impl KvTxn for Txn {
     fn begin_statement(&mut self) {
         self.buffer.begin_statement();
         if self.options.isolation == Isolation::ReadCommitted && self.options.as_of.is_none() {
-            self.read_ts = snapshot(&self.gateway.clock);
+            self.read_at(snapshot(&self.gateway.clock));
             self.reads.forget_plain();
         }
     }
@@ -353,7 +364,7 @@ impl KvTxn for Txn {
         self.check_open()?;
         self.check_snapshot()?;
         let outcome = self.fetch_points(gets).await;
-        // It may have waited for long.
+        // It may have waited for long, and only now is it known whether it came in time.
         self.check_snapshot()?;
         self.settle(outcome)
     }
@@ -440,6 +451,7 @@ impl KvTxn for Txn {
         // C1: a new attempt, a new L. What the earlier attempts saw still counts for the answer (C10).
         self.attempt = next_attempt(&self.gateway, self.started);
         self.read_ts = self.options.as_of.unwrap_or(now);
+        self.open = Some(self.gateway.protection.open(self.read_ts, now));
         self.restarts += 1;
         self.buffer = WriteBuffer::default();
         (self.wrote_bulk, self.bulk_failed) = (false, false);

@@ -1,7 +1,7 @@
 //! Garbage collection: versions that no read may ask for any more, and records of transactions that nobody needs.
 //!
 //! A background task per node walks the ranges that it holds the lease of, one page at a time. What it removes lies below the horizon (TTL before
-//! now, never above a protected timestamp), where reads are refused, so it needs no latches: removal and reads do not meet.
+//! now, never above a protected timestamp: `protect`), where reads are refused, so it needs no latches: removal and reads do not meet.
 //!
 //! Records: a committed one is forgotten by its coordinator once every intent is resolved; if the coordinator died before, it stays, for an intent
 //! of it may be anywhere. An aborted or abandoned one goes an hour after its last change: an intent of it that was overlooked finds no record and
@@ -11,36 +11,45 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_clock::Timestamp;
+use meridian_replication::api::SystemKv;
 use meridian_storage::mvcc::{self, AttemptId, CollectLimits};
 use meridian_storage::{Batch, Key, Span};
 
 use super::range::RangeState;
 use super::{Leaseholders, span_of};
+use crate::protect::{self, Protection};
 use crate::record::{Record, Status};
 
 /// A final or abandoned record is kept this long.
 const RECORDS_KEPT: Duration = Duration::from_secs(3600);
 /// Records removed per proposal.
 const RECORDS_MAX: usize = 1000;
-/// How much longer than the TTL versions stay: more than any difference between the clocks of nodes that speak to each other and the longest call.
-const HORIZON_SLACK: Duration = Duration::from_secs(30);
 /// Pause between two pages, so that collection never competes with work.
 const PAGE_PAUSE: Duration = Duration::from_millis(20);
 
-/// A timestamp that something still reads at (a backup, a changefeed); `None` if nothing does.
-pub type Protected = Arc<dyn Fn() -> Option<Timestamp> + Send + Sync>;
-
 impl Leaseholders {
     /// Collects for ever. `period`: how often each range is walked.
-    pub(crate) async fn collect_garbage(self: Arc<Self>, ttl: Duration, period: Duration, protected: Protected) {
+    pub(crate) async fn collect_garbage(self: Arc<Self>, period: Duration, protection: Arc<Protection>, kv: Arc<dyn SystemKv>) {
         loop {
             tokio::time::sleep(period).await;
-            for state in self.all() {
-                // Gateways refuse what is older than the TTL by their own clocks, and a read that passed may still be on its way.
-                let horizon = mvcc::collection_horizon(self.clock.now().earliest, ttl + HORIZON_SLACK, protected());
+            let ranges = self.all();
+            if ranges.is_empty() {
+                continue;
+            }
+            let (horizon, lapsed) = match protection.horizon(&*kv, &self.clock).await {
+                Ok(found) => found,
+                Err(error) => {
+                    tracing::warn!(%error, "nothing is collected this time: what open transactions read is not known");
+                    continue;
+                }
+            };
+            for state in ranges {
                 if let Err(error) = self.collect_range(&state, horizon).await {
                     tracing::debug!(range = %state.id, ?error, "garbage collection goes on later");
                 }
+            }
+            if let Err(error) = protect::remove(&*kv, lapsed).await {
+                tracing::debug!(%error, "protections that have lapsed are removed later");
             }
         }
     }

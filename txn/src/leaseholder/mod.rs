@@ -53,7 +53,6 @@ use range::{After, Blocked, OnItsWay};
 use tscache::TimestampCache;
 use write::{Evaluated, Outcome};
 
-pub use gc::Protected;
 pub(crate) use locks::conflicts;
 pub(crate) use range::RangeState;
 pub(crate) use read::{covered, raw_columns, rest};
