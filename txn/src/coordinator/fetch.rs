@@ -8,6 +8,7 @@ use meridian_clock::Timestamp;
 use meridian_storage::mvcc::Direction;
 use meridian_storage::{Key, Span};
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use super::Txn;
 use crate::api::{Columns, Get, Got, Isolation, KvError, LockStrength, LockWait, Locking, Page, RetryCause, Scan};
