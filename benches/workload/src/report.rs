@@ -1,10 +1,11 @@
 //! One HTML page, with plots drawn as SVG: throughput over time, latency distributions, and runs side by side. It needs no network to be looked at.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use crate::frame::outcome::Outcome;
 use crate::frame::stats::DISTRIBUTION;
-use crate::plot::{Series, escape, lines};
-use crate::tpcc::run::Outcome;
+use crate::svg::{Series, escape, plot};
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:1000px;margin:2em auto;padding:0 1em;color:#1f2937}\
 h1{font-size:1.6em}h2{font-size:1.2em;margin-top:2em}table{border-collapse:collapse;width:100%}td,th{padding:.3em .6em;text-align:right;\
@@ -14,39 +15,42 @@ border-bottom:1px solid #e5e7eb;font-variant-numeric:tabular-nums}td:first-child
 
 /// The page of these runs; each comes with the name of its file.
 pub fn page(runs: &[(String, Outcome)]) -> String {
+    let names: BTreeSet<&str> = runs.iter().map(|(_, run)| run.workload.as_str()).collect();
+    let title = escape(&names.into_iter().collect::<Vec<_>>().join(", "));
     let mut out =
-        format!("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>TPC-C</title><style>{STYLE}</style><h1>TPC-C</h1>");
-    out += "<table><tr><th>run<th>server<th>warehouses<th>terminals<th>pace<th>tpmC<th>p50 ms<th>p99 ms<th>retries<th>errors</tr>";
+        format!("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title><style>{STYLE}</style><h1>{title}</h1>");
+    out += "<table><tr><th>run<th>server<th>workload<th>sessions<th>tpmC<th>all/s<th>p50 ms<th>p99 ms<th>retries<th>errors</tr>";
     for (name, run) in runs {
         let kinds = &run.summary.kinds;
         let (retries, errors) = kinds.iter().fold((0, 0), |(r, e), k| (r + k.restarts(), e + k.failures()));
         let _ = write!(
             out,
-            "<tr><td>{}<td>{}<td>{}<td>{}<td>{}<td><b>{:.0}</b><td>{:.1}<td>{:.1}<td>{retries}<td{}>{errors}</tr>",
+            "<tr><td>{}<td>{}<td>{}, {}<td>{}<td><b>{}</b><td>{:.1}<td>{:.1}<td>{:.1}<td>{retries}<td{}>{errors}</tr>",
             escape(name),
             escape(&run.server),
-            run.warehouses,
+            escape(&run.workload),
+            escape(&run.settings),
             run.connections,
-            if run.paced { "paced" } else { "no wait" },
-            run.tpmc,
+            run.tpmc.map_or_else(String::new, |tpmc| format!("{tpmc:.0}")),
+            run.rate,
             kinds[0].p50_ms,
             kinds[0].p99_ms,
             if errors > 0 { " class=bad" } else { "" },
         );
     }
-    out += "</table><p class=note>Latencies of New-Order. tpmC: New-Order transactions per minute.</p><h2>New-Order per second</h2>";
+    out += "</table><p class=note>Latencies of each workload's first transaction: of TPC-C, New-Order. tpmC: New-Order transactions per minute.</p><h2>First transaction per second</h2>";
     let over_time = runs.iter().map(|(name, run)| Series {
         name: name.clone(),
         // The last second is not whole.
         points: run.summary.per_second.iter().rev().skip(1).rev().enumerate().map(|(s, kinds)| (s as f64, f64::from(kinds[0]))).collect(),
     });
-    out += &lines(&over_time.collect::<Vec<_>>(), "seconds", "per second", false);
-    out += "<h2>Latency of New-Order</h2>";
+    out += &plot(&over_time.collect::<Vec<_>>(), "seconds", "per second", false);
+    out += "<h2>Latency of the first transaction</h2>";
     let latencies = runs.iter().map(|(name, run)| Series {
         name: name.clone(),
         points: DISTRIBUTION.iter().zip(&run.summary.kinds[0].distribution_ms).map(|(p, ms)| (*p, ms.max(0.01))).collect(),
     });
-    out += &lines(&latencies.collect::<Vec<_>>(), "percentile", "ms", true);
+    out += &plot(&latencies.collect::<Vec<_>>(), "percentile", "ms", true);
     for (name, run) in runs {
         let _ = write!(out, "<h2>{}</h2><p class=note>{}</p>", escape(name), escape(&run.server));
         out += "<table><tr><th>transaction<th>count<th>/s<th>mean<th>p50<th>p90<th>p95<th>p99<th>max ms<th>retries<th>errors</tr>";
@@ -76,7 +80,7 @@ pub fn page(runs: &[(String, Outcome)]) -> String {
             name: kind.name.clone(),
             points: DISTRIBUTION.iter().zip(&kind.distribution_ms).map(|(p, ms)| (*p, ms.max(0.01))).collect(),
         });
-        out += &lines(&kinds.collect::<Vec<_>>(), "percentile", "ms", true);
+        out += &plot(&kinds.collect::<Vec<_>>(), "percentile", "ms", true);
     }
     out += "</html>";
     out

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use super::Outcome;
 use super::operations::Operation;
-use crate::plot::{Panel, Series, panels};
+use crate::panels::{Panel, panels};
+use crate::svg::Series;
 
 /// Topologies in the order in which they came, each with its outcomes by ε.
 fn by_topology(outcomes: &[Outcome]) -> Vec<(&str, Vec<&Outcome>)> {

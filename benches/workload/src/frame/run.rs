@@ -1,11 +1,10 @@
 //! Ramp, measurement, the view on the terminal.
 
-use std::future::Future;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use anyhow::Result;
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -20,6 +19,14 @@ pub struct Length {
     pub duration: Duration,
 }
 
+/// Ramp and measurement from two durations.
+pub fn length(ramp: Duration, duration: Duration) -> Length {
+    Length { ramp, duration }
+}
+
+/// What works during a run: told when to stop, it comes to an end.
+pub type Task = Box<dyn FnOnce(Stop) -> BoxFuture<'static, Result<()>> + Send>;
+
 /// Told to terminals when the run is over.
 pub type Stop = watch::Receiver<bool>;
 
@@ -30,6 +37,9 @@ pub fn stopped(stop: &Stop) -> bool {
 
 /// Sleeps, but not beyond the end of the run.
 pub async fn pause(stop: &mut Stop, time: Duration) {
+    if time.is_zero() {
+        return;
+    }
     tokio::select! {
         biased;
         _ = stop.wait_for(|over| *over) => {}
@@ -37,13 +47,10 @@ pub async fn pause(stop: &mut Stop, time: Duration) {
     }
 }
 
-/// Runs terminals for `length`; each is told when to stop. Answers the figures.
-pub async fn run<F>(stats: &Stats, length: Length, names: &[&'static str], terminals: Vec<impl FnOnce(Stop) -> F>) -> Result<Summary>
-where
-    F: Future<Output = Result<()>> + Send + 'static,
-{
+/// Runs tasks for `length`; each is told when to stop. Answers the figures.
+pub async fn run(stats: &Stats, length: Length, names: &[&'static str], tasks: Vec<Task>) -> Result<Summary> {
     let (over, stop) = watch::channel(false);
-    let handles: Vec<_> = terminals.into_iter().map(|terminal| tokio::spawn(terminal(stop.clone()))).collect();
+    let handles: Vec<_> = tasks.into_iter().map(|task| tokio::spawn(task(stop.clone()))).collect();
     let view = tokio::spawn(view(stats.clone(), length, names.iter().map(|n| (*n).to_owned()).collect(), stop));
     sleep(length.ramp).await;
     stats.measure();

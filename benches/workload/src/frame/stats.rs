@@ -7,6 +7,9 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::client::Done;
+use super::connect::error_name;
+
 /// Latencies are recorded in microseconds, to three digits, up to an hour.
 const MICROS_MAX: u64 = 3_600_000_000;
 
@@ -75,6 +78,16 @@ impl Stats {
                 kind.rolled_back += u64::from(rolled_back);
             }
         });
+    }
+
+    /// How a transaction of `kind` ended after `took`.
+    pub fn record(&self, kind: usize, took: Duration, outcome: Result<Done, tokio_postgres::Error>) {
+        match outcome {
+            Ok(Done::Committed) => self.done(kind, took, false),
+            Ok(Done::RolledBack) => self.done(kind, took, true),
+            Ok(Done::Wrong(what)) => self.failed(kind, what),
+            Err(error) => self.failed(kind, &error_name(&error)),
+        }
     }
 
     /// A transaction of `kind` began again because of `code`.

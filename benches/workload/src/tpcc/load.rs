@@ -2,25 +2,17 @@
 //! broken off goes on where it stopped.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write as _};
-use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
-use bytes::Bytes;
-use futures::SinkExt;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tokio::sync::Mutex;
+use tokio_postgres::Error;
 
 use super::random::{data, decimal, digits, fixed, loaded_last_name, text, zip};
 use super::{CUSTOMERS, DISTRICTS, FIRST_UNDELIVERED, ITEMS, schema};
 use crate::frame::connect::Session;
-
-/// Bytes sent at a time.
-const CHUNK_BYTES: usize = 256 << 10;
+use crate::frame::load::{copy, load_parts};
 
 /// One COPY.
 #[derive(Clone, Copy, Debug)]
@@ -45,48 +37,9 @@ pub async fn init(urls: &[String], warehouses: i32, connections: usize, seed: u6
             }
         }
     }
-    parts.reverse();
-    let (total, parts) = (parts.len(), Arc::new(Mutex::new(parts)));
-    let (done, rows) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let started = tokio::time::Instant::now();
-    let mut workers = Vec::new();
-    for worker in 0..connections.clamp(1, total.max(1)) {
-        let (parts, done, rows) = (parts.clone(), done.clone(), rows.clone());
-        let url = urls[worker % urls.len()].clone();
-        workers.push(tokio::spawn(async move {
-            let session = Session::connect(&url).await?;
-            loop {
-                let Some(part) = parts.lock().await.pop() else { return anyhow::Ok(()) };
-                let loaded = load(&session, part, seed).await.with_context(|| format!("loading {part:?}"))?;
-                let rows = rows.fetch_add(loaded, Ordering::Relaxed) + loaded;
-                progress(done.fetch_add(1, Ordering::Relaxed) + 1, total as u64, rows, started.elapsed().as_secs_f64());
-            }
-        }));
-    }
-    for worker in workers {
-        worker.await??;
-    }
-    if std::io::stderr().is_terminal() && total > 0 {
-        eprintln!();
-    }
+    let rows = load_parts(urls, connections, parts, move |session, part| Box::pin(load(session, part, seed))).await?;
     session.client.batch_execute("analyze").await.context("analyze")?;
-    Ok(rows.load(Ordering::Relaxed))
-}
-
-fn progress(done: u64, total: u64, rows: u64, seconds: f64) {
-    let bar = (done * 30 / total.max(1)) as usize;
-    let line = format!(
-        "load {}{} {done}/{total} parts │ {rows} rows │ {:.0} rows/s",
-        "█".repeat(bar),
-        "░".repeat(30 - bar),
-        rows as f64 / seconds.max(1e-3)
-    );
-    if std::io::stderr().is_terminal() {
-        eprint!("\r\x1b[2K{line}");
-        let _ = std::io::stderr().flush();
-    } else if done == total {
-        eprintln!("{line}");
-    }
+    Ok(rows)
 }
 
 async fn is_loaded(session: &Session, table: &str, warehouse: i32) -> Result<bool> {
@@ -105,20 +58,20 @@ async fn is_loaded(session: &Session, table: &str, warehouse: i32) -> Result<boo
     Ok(row.is_some())
 }
 
-async fn load(session: &Session, part: Part, seed: u64) -> Result<u64> {
-    let sink = session.client.copy_in::<_, Bytes>(&format!("copy {} from stdin", part.table)).await?;
-    let mut sink = pin!(sink);
+async fn load(session: &Session, part: Part, seed: u64) -> Result<u64, Error> {
     // The same whatever else is loaded, and in whatever order.
     let table = schema::TABLES.iter().position(|t| *t == part.table).unwrap_or(0) as u64;
     let mut rows = Rows { rng: ChaCha8Rng::seed_from_u64(seed ^ (part.warehouse as u64) << 8 ^ table), out: String::new() };
     let mut units = units(part, &mut rows);
-    while let Some(unit) = units.pop() {
-        rows.write(part, unit);
-        if rows.out.len() >= CHUNK_BYTES || units.is_empty() {
-            sink.send(std::mem::take(&mut rows.out).into()).await?;
+    copy(session, part.table, move |out| {
+        if let Some(unit) = units.pop() {
+            rows.write(part, unit);
+            out.push_str(&rows.out);
+            rows.out.clear();
         }
-    }
-    Ok(sink.as_mut().finish().await?)
+        !units.is_empty()
+    })
+    .await
 }
 
 /// What is generated at a time: an item, a customer, an order…, in descending order, to be popped.

@@ -6,12 +6,14 @@
 //!   load       the population, by COPY, one transaction a table and warehouse; what is there already is skipped
 //!   mix        which transaction next, keying and think times
 //!   new_order, payment, order_status, delivery, stock_level      the five transactions
-//!   terminal   one emulated user: mix, times, retries
+//!   terminal   one emulated user: mix and times
+//!   deferred   the queues of Delivery, and who runs what is queued
 //!   check      the twelve consistency conditions
 //! ```
 //! Section numbers in comments are those of the specification.
 
 pub mod check;
+mod deferred;
 mod delivery;
 pub mod load;
 mod mix;
@@ -25,7 +27,11 @@ mod stock_level;
 mod terminal;
 
 /// Kinds of transactions, in the order of the figures.
-pub const KINDS: [&str; 5] = ["new-order", "payment", "order-status", "delivery", "stock-level"];
+pub const KINDS: [&str; 6] = ["new-order", "payment", "order-status", "delivery", "stock-level", "deferred delivery"];
+/// The number of the kind of a delivery that is run; that of the mix, `delivery`, only queues it (2.7.2).
+const DEFERRED: usize = 5;
+/// See [`DEFERRED`].
+const QUEUED: usize = 3;
 
 /// Districts of a warehouse (1.2.1).
 pub const DISTRICTS: i32 = 10;

@@ -1,16 +1,10 @@
-//! Plots as SVG. [`lines`] is part of an HTML page; [`panels`] is a file of its own, which any viewer shows.
+//! Plots side by side with one key, as an SVG file of its own, which any viewer shows.
 
 use std::fmt::Write as _;
 
-const COLOURS: [&str; 10] = ["#2563eb", "#dc2626", "#16a34a", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f", "#78350f", "#475569"];
+use crate::svg::{Series, escape};
 
-/// A line to draw.
-pub struct Series {
-    /// What the key says.
-    pub name: String,
-    /// From left to right.
-    pub points: Vec<(f64, f64)>,
-}
+const COLOURS: [&str; 10] = ["#2563eb", "#dc2626", "#16a34a", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f", "#78350f", "#475569"];
 
 /// One of several plots over the same categories.
 pub struct Panel {
@@ -22,70 +16,6 @@ pub struct Panel {
     pub level: Option<(f64, String)>,
     /// A short mark across each category that has one.
     pub marks: Vec<Option<f64>>,
-}
-
-/// `text` as it stands in a document.
-pub fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
-const WIDTH: f64 = 960.0;
-const HEIGHT: f64 = 320.0;
-
-/// Lines over a common grid, for a page that is HTML: the key below is. `log`: the vertical axis is logarithmic.
-pub fn lines(series: &[Series], across: &str, up: &str, log: bool) -> String {
-    let all = || series.iter().flat_map(|s| &s.points);
-    let x_max = all().map(|p| p.0).fold(1.0, f64::max);
-    let scale = |y: f64| if log { y.log10() } else { y };
-    let (low, high) = if log {
-        let (min, max) = all().fold((f64::MAX, f64::MIN), |(a, b), p| (a.min(p.1), b.max(p.1)));
-        (scale(min).floor().min(3.0), scale(max).ceil().max(-1.0))
-    } else {
-        (0.0, all().map(|p| p.1).fold(1.0, f64::max) * 1.05)
-    };
-    let (left, bottom, width, height) = (60.0, 30.0, WIDTH - 75.0, HEIGHT - 45.0);
-    let x = |v: f64| left + v / x_max * width;
-    let y = |v: f64| HEIGHT - bottom - (scale(v) - low) / (high - low).max(1e-9) * height;
-    let mut out = format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-size=\"12\" fill=\"#6b7280\">");
-    let ticks: Vec<f64> = match log {
-        true => (low as i32..=high as i32).map(|e| 10f64.powi(e)).collect(),
-        false => (0..=4).map(|n| high * f64::from(n) / 4.0).collect(),
-    };
-    for tick in ticks {
-        let at = y(tick);
-        let text = if log && tick < 1.0 { format!("{tick}") } else { format!("{tick:.0}") };
-        let _ = write!(
-            out,
-            "<path d=\"M{left} {at:.1}H{}\" stroke=\"#e5e7eb\"/><text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{text}</text>",
-            WIDTH - 15.0,
-            left - 6.0,
-            at + 4.0
-        );
-    }
-    for n in 0..=5 {
-        let v = x_max * f64::from(n) / 5.0;
-        let _ = write!(out, "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{v:.0}</text>", x(v), HEIGHT - bottom + 16.0);
-    }
-    let _ = write!(
-        out,
-        "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{across}</text><text x=\"6\" y=\"12\">{up}</text>",
-        WIDTH - 15.0,
-        HEIGHT - 2.0
-    );
-    for (n, line) in series.iter().enumerate() {
-        let points: Vec<String> = line.points.iter().map(|(a, b)| format!("{:.1},{:.1}", x(*a), y(*b))).collect();
-        let _ = write!(
-            out,
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"2\"/>",
-            points.join(" "),
-            COLOURS[n % COLOURS.len()]
-        );
-    }
-    out += "</svg><p>";
-    for (n, line) in series.iter().enumerate() {
-        let _ = write!(out, "<span class=key><i style=\"background:{}\"></i>{}</span>", COLOURS[n % COLOURS.len()], escape(&line.name));
-    }
-    out + "</p>"
 }
 
 const PANEL: f64 = 560.0;
