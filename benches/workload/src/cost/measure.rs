@@ -48,7 +48,7 @@ pub struct Options {
     pub samples_max: u64,
 }
 
-/// Runs the operations against a fresh cluster.
+/// Runs the operations against a fresh cluster. A turn during which leases moved does not count.
 pub async fn measure(options: &Options) -> Result<Outcome> {
     if options.urls.len() < 2 || options.urls.len() != options.https.len() {
         bail!("name at least two nodes, each with its URL and its HTTP address");
@@ -72,7 +72,8 @@ pub async fn measure(options: &Options) -> Result<Outcome> {
     let mut until = Instant::now() + options.length;
     let mut turn = 0;
     while Instant::now() < until && stage.room() > BLOCK && all[0].samples() < options.samples_max {
-        for (operation, record) in Operation::ALL.into_iter().zip(&mut all) {
+        let mut of_turn: Vec<Record> = Operation::ALL.iter().map(|_| Record::new()).collect();
+        for (operation, record) in Operation::ALL.into_iter().zip(&mut of_turn) {
             let before = Counters::scrape(&options.https[at]).await?;
             for n in 0..BLOCK {
                 let (took, retries) = stage.perform(operation, turn * BLOCK + n).await.with_context(|| operation.name())?;
@@ -82,13 +83,13 @@ pub async fn measure(options: &Options) -> Result<Outcome> {
         }
         turn += 1;
         if turn == COLD_TURNS {
-            all.fill_with(Record::new);
             until = Instant::now() + options.length;
+        } else if stands(&leases(&setup).await?, gateway, here, there) {
+            all.iter_mut().zip(&of_turn).for_each(|(all, turn)| all.merge(turn));
         }
     }
-    let found = leases(&setup).await?;
-    if !stands(&found, gateway, here, there) {
-        bail!("leases moved while it was measured: measure again");
+    if all[0].samples() == 0 {
+        bail!("leases have moved since the start: measure again");
     }
     let operations = Operation::ALL.into_iter().zip(&all).map(|(operation, record)| record.figures(operation)).collect();
     Ok(Outcome {
@@ -182,10 +183,9 @@ impl Counters {
     async fn scrape(http: &str) -> Result<Self> {
         let text = tokio::time::timeout(SCRAPE_LIMIT, fetch(http)).await.context("the gateway does not give its counters")??;
         let samples: BTreeMap<&str, &str> = text.lines().filter(|l| !l.starts_with('#')).filter_map(|l| l.split_once(' ')).collect();
-        let get = |name: &str| -> Result<f64> {
-            let text = samples.get(name).with_context(|| format!("{http} has no counter {name}"))?;
-            text.trim().parse().with_context(|| format!("{name} of {http}"))
-        };
+        // A server from before these counters is measured without the split.
+        let get =
+            |name: &str| samples.get(name).map_or(Ok(f64::NAN), |text| text.trim().parse().with_context(|| format!("{name} of {http}")));
         Ok(Counters {
             reply_micros: get("meridian_txn_reply_wait_microseconds_total")?,
             validations: get("meridian_txn_validations_total")?,
@@ -232,8 +232,17 @@ impl Record {
         self.validation_micros += after.validation_micros - before.validation_micros;
     }
 
+    fn merge(&mut self, turn: &Record) {
+        // Bounds and digits are the same.
+        self.latencies.add(&turn.latencies).unwrap_or_else(|e| unreachable!("histograms of one make: {e}"));
+        self.retries += turn.retries;
+        self.reply_micros += turn.reply_micros;
+        self.validations += turn.validations;
+        self.validation_micros += turn.validation_micros;
+    }
+
     fn figures(&self, operation: Operation) -> Figures {
-        let per = |total: f64| total / self.samples().max(1) as f64;
+        let per = |total: f64| Some(total / self.samples().max(1) as f64).filter(|mean| mean.is_finite());
         let at = |quantile| self.latencies.value_at_quantile(quantile) as f64 / 1e3;
         Figures {
             name: operation.name().into(),
@@ -241,8 +250,8 @@ impl Record {
             retries: self.retries,
             p50_ms: at(0.5),
             p99_ms: at(0.99),
-            reply_wait_ms: per(self.reply_micros) / 1e3,
-            validation_ms: per(self.validation_micros) / 1e3,
+            reply_wait_ms: per(self.reply_micros / 1e3),
+            validation_ms: per(self.validation_micros / 1e3),
             validations: per(self.validations),
         }
     }

@@ -44,10 +44,10 @@ pub struct Figures {
     pub p50_ms: f64,
     /// Latency that 99 of 100 stay below; of fewer than 100 samples the greatest.
     pub p99_ms: f64,
-    /// Mean time that the reply rule held the answers of one operation back, in milliseconds.
-    pub reply_wait_ms: f64,
+    /// Mean time that the reply rule held the answers of one operation back, in milliseconds. `None` here and below: the server does not count it.
+    pub reply_wait_ms: Option<f64>,
     /// Mean time that one operation spent asking leaseholders whether its reads hold, in milliseconds.
-    pub validation_ms: f64,
+    pub validation_ms: Option<f64>,
     /// How often, per operation.
-    pub validations: f64,
+    pub validations: Option<f64>,
 }

@@ -43,8 +43,9 @@ pub fn markdown(outcomes: &[Outcome]) -> String {
         let _ = writeln!(out, "\nHeld back by the reply rule, and spent asking whether reads hold: mean ms an operation.\n");
         table(&mut out, &of, |o, n| {
             let f = &o.operations[n];
-            let validation = if f.validations < 0.01 { "–".to_owned() } else { short(f.validation_ms) };
-            format!("{} + {validation}", short(f.reply_wait_ms))
+            let validation = f.validation_ms.filter(|_| f.validations.is_some_and(|n| n >= 0.01));
+            let part = |ms: Option<f64>| ms.map_or_else(|| "–".to_owned(), short);
+            format!("{} + {}", part(f.reply_wait_ms), part(validation))
         });
         out.push('\n');
     }
@@ -108,9 +109,9 @@ mod tests {
                 retries: 0,
                 p50_ms: 1.5 + n as f64,
                 p99_ms: 30.4,
-                reply_wait_ms: 0.3,
-                validation_ms: 0.2,
-                validations: if n == 5 { 1.0 } else { 0.0 },
+                reply_wait_ms: Some(0.3),
+                validation_ms: Some(0.2),
+                validations: Some(if n == 5 { 1.0 } else { 0.0 }),
             })
             .collect();
         Outcome { topology: topology.into(), epsilon_ms, round_trip_ms, server: "test".into(), gateway: 1, operations }
