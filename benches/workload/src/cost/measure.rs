@@ -14,7 +14,7 @@ use super::{Figures, Outcome};
 use crate::frame::connect::Session;
 
 /// Ranges of the table. Enough that whichever node leads the catalog is given two of them when leases are spread.
-const RANGES: i32 = 9;
+const RANGES: i32 = 15;
 /// Rows at the beginning of each range.
 const ROWS: i32 = 200;
 /// Times that an operation runs before it is the next one's turn.
