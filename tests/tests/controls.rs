@@ -11,7 +11,7 @@ use meridian_clock::controls::Control;
 use meridian_tests::sim::{Fault, Overrides, Plan, run, watch_panics};
 
 /// Those that a few seeds notice: what CI runs. The others take minutes: `scripts/verify controls`.
-const QUICK: [Control; 13] = [
+const QUICK: [Control; 14] = [
     Control::StartAtLatest,
     Control::ReadIntents,
     Control::ReplyRule,
@@ -25,6 +25,7 @@ const QUICK: [Control; 13] = [
     Control::VotePromise,
     Control::Checksums,
     Control::Replay,
+    Control::Protection,
 ];
 /// Seeds after which an absence counts as unnoticed, unless `MERIDIAN_SEEDS` says otherwise.
 const SEEDS_MAX: u64 = 200;
@@ -36,7 +37,8 @@ struct Case {
 }
 
 fn case(control: Control, change: impl FnOnce(&mut Overrides)) -> Case {
-    let mut overrides = Overrides { controls: vec![control], ..Overrides::default() };
+    // No collection but where it is what counts.
+    let mut overrides = Overrides { controls: vec![control], ttl: Some(0), ..Overrides::default() };
     change(&mut overrides);
     Case { control, overrides }
 }
@@ -78,6 +80,10 @@ fn cases() -> Vec<Case> {
             o.slow = Some(0.3);
             o.millis = Some(12_000);
             (o.clients, o.keys) = (Some(1), Some(8));
+        }),
+        case(Control::Protection, |o| {
+            o.faults = Some(Vec::new());
+            (o.ttl, o.slow) = (Some(1000), Some(0.3));
         }),
     ]
 }

@@ -91,7 +91,7 @@ impl Node {
         };
         let router = Router::new(parts, &on.entropy);
         registry.attach(Arc::downgrade(&router));
-        leaseholders.attach(on.host, Arc::downgrade(&router));
+        leaseholders.attach(on.host, Arc::downgrade(&router), config.gc_ttl);
         on.transport.serve(Service::Kv, Arc::new(KvService { router: router.clone() }));
         on.tasks.spawn(leaseholders.clone().sweep_locks());
         let counter = AtomicU32::new(on.entropy.fork("attempts").rng().random());

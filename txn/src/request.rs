@@ -177,6 +177,8 @@ pub enum Request {
     Resolve { target: AttemptId, at: Option<Timestamp>, keys: Vec<Key> },
     /// The same for a portion of the intents of `target` in `span`; answered with what is left of it.
     ResolveSpan { target: AttemptId, at: Option<Timestamp>, span: Span },
+    /// What the record of `target` says, from somebody who could reach it, after [`Refusal::Unsettled`] on `key`.
+    Learn { target: AttemptId, fate: Fate, key: Key },
     /// Frees all locks of the attempt in this range, near `key`.
     Release { key: Key },
     /// Makes a range begin at `key`.
@@ -289,6 +291,9 @@ pub enum Refusal {
     Mismatch(Vec<RangeDescriptor>),
     /// It may have happened: ask again.
     Ambiguous(String),
+    /// The intent of `target` on `key` is in the way, and its record cannot be reached from here. Nothing was done: whoever asked may reach both, and is to settle
+    /// it, tell this range, and ask again. `suspect`: nothing was heard of its coordinator here for a while.
+    Unsettled { target: AttemptId, anchor: Key, key: Key, push_to: Option<Timestamp>, suspect: bool },
     /// For the transaction.
     Kv(KvError),
 }

@@ -91,6 +91,8 @@ pub struct Cluster {
     hook: Mutex<Option<FaultHook>>,
     apply_delay: RwLock<Option<Duration>>,
     network: RwLock<NetworkFaults>,
+    /// Nothing gets from the first to the second.
+    cut: RwLock<Option<(NodeId, NodeId)>>,
     rng: Mutex<Rng>,
     /// Life of the stand-in itself.
     tasks: TaskGroup,
@@ -139,6 +141,7 @@ impl Cluster {
             hook: Mutex::new(None),
             apply_delay: RwLock::new(None),
             network: RwLock::default(),
+            cut: RwLock::default(),
             rng: Mutex::new(entropy.fork("solo").rng()),
             tasks: TaskGroup::new(),
         });
@@ -214,6 +217,11 @@ impl Cluster {
     /// Lets every command take up to this long from proposal to apply, so that requests overlap.
     pub fn set_apply_delay(&self, delay: Option<Duration>) {
         *self.apply_delay.write() = delay;
+    }
+
+    /// From now on nothing gets from one node to another, neither requests nor answers; the other way is open.
+    pub fn set_cut(&self, cut: Option<(NodeId, NodeId)>) {
+        *self.cut.write() = cut;
     }
 
     /// Sets what the network does.
@@ -501,6 +509,10 @@ impl Host {
     }
 
     /// What befalls a call: a delay and a die.
+    fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
+        *self.cluster.cut.read() == Some((from, to))
+    }
+
     fn fate(&self) -> (Duration, u32, NetworkFaults) {
         let faults = *self.cluster.network.read();
         let mut rng = self.cluster.rng.lock();
@@ -529,6 +541,9 @@ impl Transport for Host {
     fn send(&self, to: NodeId, _class: TrafficClass, _service: Service, body: Bytes) -> Result<(), TransportError> {
         let (handler, from) = (self.handler(to)?, self.node);
         let (delay, die, faults) = self.fate();
+        if self.is_cut(from, to) {
+            return Ok(());
+        }
         if die >= faults.refused + faults.lost {
             self.cluster.tasks.spawn(async move {
                 tokio::time::sleep(delay).await;
@@ -541,6 +556,10 @@ impl Transport for Host {
     async fn call(&self, to: NodeId, _: TrafficClass, _: Service, body: Bytes, deadline: Duration) -> Result<Bytes, TransportError> {
         let (handler, from) = (self.handler(to)?, self.node);
         let (delay, mut die, faults) = self.fate();
+        if self.is_cut(from, to) {
+            tokio::time::sleep(deadline).await;
+            return Err(TransportError::NoAnswer(to));
+        }
         if die < faults.refused {
             return Err(TransportError::Full(to));
         }
@@ -565,6 +584,10 @@ impl Transport for Host {
                 tokio::time::sleep(later * 10).await;
                 let _ = handler.call(from, body).await;
             });
+        }
+        if self.is_cut(to, from) {
+            tokio::time::sleep(deadline).await;
+            return Err(TransportError::NoAnswer(to));
         }
         if die < faults.answer_lost {
             tokio::time::sleep(delay * 2).await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use meridian_clock::{Clock, Entropy, SimulatedClock, TaskGroup};
+use meridian_replication::api::NodeId;
 use meridian_storage::memory::MemoryEngine;
 use meridian_storage::mvcc::{self, Direction};
 use meridian_storage::{Key, Span};
@@ -279,4 +280,49 @@ async fn a_savepoint_after_a_load_is_like_any_other() {
     txn.commit().await.unwrap();
     assert_eq!(store.count().await, ROWS);
     store.quiet().await;
+}
+
+/// Node 2 leads what is read, node 1 leads the record and runs the load, and node 2 hears nothing of node 1. Node 3 hears both.
+#[tokio::test(start_paused = true)]
+async fn who_can_reach_the_record_settles_the_intent() {
+    for end in ["open", "committed", "rolled back"] {
+        let members = (0..3).map(|_| {
+            let physical = Arc::new(SimulatedClock::new(tokio::time::Instant::now(), 1_750_000_000_000_000_000));
+            (Clock::new(physical).unwrap(), TaskGroup::new())
+        });
+        let engine = Arc::new(MemoryEngine::new());
+        let (host, nodes) = solo::Cluster::start(engine, members.collect(), 3, &Entropy::seeded(7), Config::default());
+        nodes[0].split_at(key(100)).await.unwrap();
+        let ranges = host.ranges();
+        for range in &ranges {
+            host.move_lease(*range, NodeId(1)).await;
+        }
+        host.move_lease(*ranges.last().unwrap(), NodeId(2)).await;
+        let begin = |node: usize| {
+            let mut txn = nodes[node].begin(TxnOptions::default());
+            txn.begin_statement();
+            txn
+        };
+        let mut txn = begin(0);
+        load(&mut *txn, false).await;
+        host.set_cut(Some((NodeId(1), NodeId(2))));
+        let mut expected = 0;
+        match end {
+            "open" => {}
+            // By its record, which is at hand; its intents at node 2 stay.
+            "committed" => {
+                txn.commit().await.unwrap();
+                expected = ROWS;
+            }
+            _ => txn.rollback().await,
+        }
+        let begun = tokio::time::Instant::now();
+        assert_eq!(count(&mut *begin(2)).await, expected, "{end}");
+        assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{end}: {:?}", begun.elapsed());
+        // Who comes next does not wait again, unless it has to push further.
+        let begun = tokio::time::Instant::now();
+        assert_eq!(count(&mut *begin(2)).await, expected, "{end}");
+        assert!(end == "open" || begun.elapsed() < std::time::Duration::from_millis(500), "{end}: {:?}", begun.elapsed());
+        host.set_cut(None);
+    }
 }

@@ -275,6 +275,8 @@ mod tests {
         }
         text += &sample("memory", "postgresql", 400.0, "lower", 0);
         text += &sample("memory", "meridian", 100.0, "lower", 0);
+        text += &sample("shrunk", "postgresql", 400.0, "lower", 0);
+        text += &sample("shrunk", "meridian", -1.0, "lower", 0);
         text += &sample("syncs", "postgresql", 1.0, "none", 0);
         text += &sample("syncs", "meridian", 1.0, "none", 0);
         text += "{\"kind\":\"mark\",\"setup\":\"one\",\"work\":\"tpc-b\",\"side\":\"postgresql\",\"mark\":1.0}\n";
@@ -289,6 +291,7 @@ mod tests {
             "{table}"
         );
         assert!(table.contains("| 400 |  | 100 | **4.00** |"), "{table}");
+        assert!(table.contains("| one | shrunk | tps | 400 |  | -1.00 |  |  |  |"), "{table}");
         assert!(table.contains("| one | syncs | tps | 1.00 |  | 1.00 |  |  |  |"), "{table}");
         assert!(table.contains("* one, join, Meridian: no"), "{table}");
         assert_eq!(all.svg().matches("height=\"14\"").count(), 3);

@@ -404,8 +404,9 @@ impl Replica {
             } else if transfer.ticks > TRANSFER_TICKS {
                 let mut transfer = self.transfer.take();
                 if let Some(transfer) = &mut transfer {
+                    // With the epochs that were stamped meanwhile: nobody counted them, and each is told only once.
                     if let (Some(handle), Some(kept)) = (&self.handle, transfer.kept.take()) {
-                        handle.set_lease(Some(kept));
+                        handle.set_lease(Some(self.basis(kept.low_water)));
                     }
                     if let Some(done) = transfer.done.take() {
                         let _ = done.send(Err(AdminError::Invalid(format!("{to} did not catch up in time; the lease stays"))));

@@ -8,6 +8,7 @@ use meridian_clock::{Entropy, Rng, SimulatedClock, Timestamp};
 use meridian_replication::api::{NodeId, RangeAdmin as _, RangeDescriptor, RangeHost as _, RangeId, ReplicaRole};
 use meridian_replication::transport::LatencyMatrix;
 use meridian_replication::transport::simulated::{SimulatedNetwork, SimulatedOptions};
+use meridian_storage::engine::{Reader as _, Space};
 use meridian_storage::memory::MemoryEngine;
 use meridian_txn::api::Kv;
 use parking_lot::Mutex;
@@ -44,6 +45,8 @@ pub struct Cluster {
     pub observer: Arc<Mutex<LeaseObserver>>,
     /// What the nemesis did, by number.
     pub strikes: Mutex<Vec<(u64, Fault)>>,
+    /// What nodes have collected.
+    pub archive: Arc<MemoryEngine>,
     /// Bits that are flipped on disks.
     pub flipped: Mutex<Vec<Flipped>>,
     /// What went wrong so far.
@@ -79,11 +82,12 @@ impl Cluster {
         };
         let network = SimulatedNetwork::new(options, &Entropy::seeded(plan.seed));
         let origin = Instant::now();
+        let archive: Arc<MemoryEngine> = Arc::default();
         let machine = |index: usize| {
             let clock = Arc::new(SimulatedClock::new(origin, START_UNIX_NANOS));
             clock.set_error(plan.clock_errors[index]);
             let sync_micros = Arc::new(AtomicU64::new(plan.sync_time.as_micros() as u64));
-            Machine { address: format!("node-{}", index + 1), region: region(index), clock, sync_micros }
+            Machine { address: format!("node-{}", index + 1), region: region(index), clock, sync_micros, archive: archive.clone() }
         };
         let slot = |_| Slot {
             process: Mutex::new(None),
@@ -96,7 +100,7 @@ impl Cluster {
         let truth: TrueTime = Arc::new(move || Timestamp::from_unix_nanos(START_UNIX_NANOS + origin.elapsed().as_nanos() as u64));
         let notes = Notes::new(history.clone(), truth);
         let (wrong, doing, strikes, flipped) = Default::default();
-        Arc::new(Cluster { plan, network, machines, history, notes, doing, strikes, flipped, observer, wrong, origin, slots })
+        Arc::new(Cluster { plan, network, machines, history, notes, doing, strikes, archive, flipped, observer, wrong, origin, slots })
     }
 
     /// Starts the process of a machine that has none. Goes on if the caller is aborted: a disk in the hands of a start must not get lost.
@@ -219,6 +223,13 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    /// How many versions were collected.
+    pub fn collected(&self) -> usize {
+        let Ok(mut cursor) = self.archive.cursor(Space::Data, &[], &[0xff]) else { return 0 };
+        cursor.seek_to_first();
+        std::iter::from_fn(|| cursor.valid().then(|| cursor.next())).count()
     }
 
     /// Every replica of every range, for reports.

@@ -4,6 +4,7 @@
 //! numbered by one counter: the simulation runs on one thread, so that their order is the real one.
 
 use std::fmt;
+use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use meridian_clock::Timestamp;
@@ -158,6 +159,15 @@ impl History {
         let ended = (inner.events, now);
         let record = &mut inner.records[txn as usize];
         (record.ended, record.outcome) = (Some(ended), outcome);
+    }
+
+    /// How many transactions were open for longer than `time` and committed.
+    pub fn longer_than(&self, time: Duration) -> usize {
+        let longer = |record: &&Record| {
+            let open = record.ended.map_or(Duration::ZERO, |(_, end)| end.since(record.begun.1));
+            open > time && matches!(record.outcome, Outcome::Committed(_))
+        };
+        self.inner.lock().records.iter().filter(longer).count()
     }
 
     /// Everything so far.

@@ -6,11 +6,13 @@
 //!   nemesis    breaks things                         client, workload, session   work, and note in history and notes what they saw
 //!   shrink     makes a run that failed smaller       seeds                       runs that once failed
 //!   observer   watches leases (L1, L2)               checker  strict serializability, nothing lost, nothing half there
+//!   archive    what nodes have collected
 //! ```
 //! A run: the cluster comes up as one node that grows; clients work while the nemesis breaks things; everything heals; every client
 //! must get on again; then all that was seen is checked against what is there. Everything runs on one thread in virtual time, and every choice comes from
 //! the seed: the same seed gives the same trace, byte for byte.
 
+mod archive;
 mod checker;
 mod client;
 mod cluster;
@@ -33,7 +35,7 @@ use std::time::Duration;
 
 use meridian_clock::Timestamp;
 use meridian_replication::api::{RangeDescriptor, RangeHost as _, RangeId};
-use meridian_storage::mvcc;
+use meridian_storage::{Reader, mvcc};
 use meridian_txn::api::{Kv, KvError};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -233,7 +235,7 @@ async fn final_rows(cluster: &Arc<Cluster>) -> Result<Vec<(meridian_storage::Key
     Err(format!("the last audit fails: {last}"))
 }
 
-/// Every version of every key, from the replicas that hold the leases.
+/// Every version of every key, from the replicas that hold the leases and from what was collected.
 fn versions(cluster: &Cluster, served: &[(Arc<RangeDescriptor>, Arc<Process>)]) -> Result<Versions, String> {
     let mut keys: BTreeMap<meridian_storage::Key, ()> = BTreeMap::new();
     for record in cluster.history.records() {
@@ -246,15 +248,18 @@ fn versions(cluster: &Cluster, served: &[(Arc<RangeDescriptor>, Arc<Process>)]) 
     for key in keys.into_keys() {
         let holder = served.iter().find(|(range, _)| range.span.contains(&key)).map(|(_, process)| process);
         let engine = holder.ok_or_else(|| format!("nobody serves {key:?}"))?.store.engine().clone();
-        let (mut list, mut at) = (Vec::new(), Timestamp::MAX);
-        while let Some(version) = mvcc::get(&*engine, &key, at).map_err(|error| format!("reading {key:?}: {error}"))? {
-            if let Some(value) = &version.value {
-                list.push((version.ts, decode(value).0));
+        // A version that is in both is the same.
+        let mut list = BTreeMap::new();
+        for disk in [&*cluster.archive as &dyn Reader, &*engine as &dyn Reader] {
+            let mut at = Timestamp::MAX;
+            while let Some(version) = mvcc::get(disk, &key, at).map_err(|error| format!("reading {key:?}: {error}"))? {
+                if let Some(value) = &version.value {
+                    list.insert(version.ts, decode(value).0);
+                }
+                at = version.ts.prev();
             }
-            at = version.ts.prev();
         }
-        list.reverse();
-        versions.insert(key, list);
+        versions.insert(key, list.into_iter().collect());
     }
     Ok(versions)
 }

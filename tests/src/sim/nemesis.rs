@@ -167,6 +167,7 @@ async fn strike(cluster: Arc<Cluster>, fault: Fault, mut rng: Rng) {
         (Fault::Lie, _) => lie(&cluster, victim, long, rng).await,
         (Fault::Corrupt, _) => corrupt(&cluster, victim, long, rng).await,
         (Fault::CrashCommitting, _) => crash_committing(&cluster, victim, other, rng).await,
+        (Fault::PauseCommitting, _) => pause_committing(&cluster, victim, other, rng).await,
         (Fault::LeaseStorm, _) => {
             for _ in 0..rng.random_range(3..20) {
                 lease_move(&cluster, rng).await;
@@ -330,15 +331,40 @@ async fn crash_committing(cluster: &Arc<Cluster>, victim: usize, other: usize, r
     if let (Some(a), Some(b)) = (cluster.node(victim), cluster.node(other)) {
         cluster.network.set_delay(a, b, how_long(rng, 0, 400), how_long(rng, 0, 50));
     }
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(2);
-    while !cluster.is_committing(victim) && tokio::time::Instant::now() < deadline {
-        sleep(Duration::from_millis(1)).await;
-    }
+    until_committing(cluster, victim).await;
     sleep(how_long(rng, 0, 40)).await;
     cluster.crash(victim, rng);
     sleep(how_long(rng, 0, 200)).await;
     cluster.start(victim).await;
     cluster.network.reset_delays();
+}
+
+/// The slow link has a part of the commit when its gateway stops; when the gateway goes on, the others have met what had arrived and settled it.
+async fn pause_committing(cluster: &Arc<Cluster>, victim: usize, other: usize, rng: &mut Rng) {
+    let (Some(a), Some(b)) = (cluster.node(victim), cluster.node(other)) else { return };
+    cluster.network.set_delay(a, b, how_long(rng, 100, 1000), how_long(rng, 0, 50));
+    // Who settles it may be slow too, so that the gateway is back in the middle of that.
+    if rng.random_bool(0.5)
+        && let Some(third) = shuffled(cluster, rng).into_iter().find(|node| *node != a && *node != b)
+    {
+        cluster.network.set_delay(b, third, how_long(rng, 100, 1000), how_long(rng, 0, 50));
+        cluster.network.set_delay(third, b, how_long(rng, 0, 500), how_long(rng, 0, 50));
+    }
+    until_committing(cluster, victim).await;
+    sleep(how_long(rng, 0, 100)).await;
+    cluster.network.pause(a);
+    sleep(how_long(rng, 500, 3000)).await;
+    cluster.network.resume(a);
+    sleep(how_long(rng, 0, 500)).await;
+    cluster.network.reset_delays();
+}
+
+/// Until a client of the gateway commits, or none does for long.
+async fn until_committing(cluster: &Cluster, gateway: usize) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(2);
+    while !cluster.is_committing(gateway) && tokio::time::Instant::now() < deadline {
+        sleep(Duration::from_millis(1)).await;
+    }
 }
 
 async fn crash(cluster: &Arc<Cluster>, victims: &[usize], rng: &mut Rng) {

@@ -19,6 +19,7 @@ use meridian_txn::{Config, Foundation, Leaseholders, Node, System};
 
 use parking_lot::Mutex;
 
+use super::archive::ArchivingDisk;
 use super::observer::{LeaseObserver, Watched};
 use super::plan::Plan;
 
@@ -35,6 +36,8 @@ pub struct Machine {
     pub clock: Arc<SimulatedClock>,
     /// What a sync of its disk takes, in microseconds.
     pub sync_micros: Arc<AtomicU64>,
+    /// Where versions are kept that its node has collected; one for all.
+    pub archive: Arc<MemoryEngine>,
 }
 
 /// A process.
@@ -66,7 +69,10 @@ impl Process {
         let clock = Clock::new(machine.clock.clone())?;
         let entropy = Entropy::seeded(plan.seed).fork(&format!("{} {incarnation}", machine.address));
         let transport: Arc<dyn Transport> = network.attach(&machine.address, &machine.region, clock.clone(), tasks.clone());
-        let disk: Arc<dyn Engine> = engine.clone();
+        let disk: Arc<dyn Engine> = match plan.ttl {
+            Some(_) => ArchivingDisk::new(engine.clone(), machine.archive.clone()),
+            None => engine.clone(),
+        };
         let known = Store::ident(&*disk)?.map(|ident| Identity { node: ident.node, cluster: ident.cluster });
         let addresses = Addresses { rpc: machine.address.clone(), ..Default::default() };
         let locality = Locality(vec![("region".into(), machine.region.clone())]);
@@ -110,7 +116,7 @@ impl Process {
             entropy: entropy.fork("txn"),
             tasks: tasks.clone(),
         };
-        let kv = Node::start(&leaseholders, foundation, Config::default());
+        let kv = Node::start(&leaseholders, foundation, txn_config(plan));
         let system = System::new(kv.clone());
         tasks.spawn(offer_first_range(store.clone(), registry.clone()));
         store.set_system_kv(system.clone());
@@ -136,6 +142,14 @@ impl Machine {
     /// Sets what a sync takes.
     pub fn set_sync_time(&self, time: Duration) {
         self.sync_micros.store(time.as_micros() as u64, Ordering::Relaxed);
+    }
+}
+
+fn txn_config(plan: &Plan) -> Config {
+    let config = Config::default();
+    match plan.ttl {
+        Some(ttl) => Config { gc_ttl: ttl, gc_period: ttl / 4, ..config },
+        None => config,
     }
 }
 

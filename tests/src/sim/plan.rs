@@ -70,6 +70,8 @@ pub enum Fault {
     Crawl,
     /// What is committed cannot be applied for lack of space, on one node, while its log goes on.
     ApplyFull,
+    /// A gateway stops in the middle of a commit, with a part of it still on a slow link, for long enough that others settle it.
+    PauseCommitting,
 }
 
 impl Fault {
@@ -108,9 +110,12 @@ impl Fault {
         Fault::ApplyFull,
     ];
 
+    /// Those that came last.
+    const THIRD: [Fault; 1] = [Fault::PauseCommitting];
+
     /// The fault named so (as `Debug` prints it, in any case).
     pub fn named(name: &str) -> Option<Fault> {
-        Fault::FIRST.into_iter().chain(Fault::SECOND).find(|fault| format!("{fault:?}").eq_ignore_ascii_case(name))
+        Fault::FIRST.into_iter().chain(Fault::SECOND).chain(Fault::THIRD).find(|fault| format!("{fault:?}").eq_ignore_ascii_case(name))
     }
 }
 
@@ -161,6 +166,8 @@ pub struct Plan {
     pub splits: Vec<&'static str>,
     /// Share of transactions that take their time between two operations.
     pub slow_share: f64,
+    /// Old versions are collected after so long, so that slow transactions need theirs protected; `None`: never within a run.
+    pub ttl: Option<Duration>,
     /// Only these strikes of the nemesis happen, by number; `None`: all.
     pub strikes: Option<Vec<u64>>,
     /// Mechanisms that are switched off.
@@ -186,6 +193,8 @@ pub struct Overrides {
     pub keys: Option<usize>,
     /// Share of slow transactions.
     pub slow: Option<f64>,
+    /// Old versions are collected after so many milliseconds; 0: never.
+    pub ttl: Option<u64>,
     /// Only the faults and workloads of the first generation.
     pub narrow: bool,
     /// Mechanisms switched off.
@@ -217,6 +226,9 @@ impl fmt::Display for Overrides {
         if let Some(slow) = self.slow {
             write!(f, " --slow {slow}")?;
         }
+        if let Some(ttl) = self.ttl {
+            write!(f, " --ttl {ttl}")?;
+        }
         if self.narrow {
             write!(f, " --narrow")?;
         }
@@ -244,11 +256,18 @@ impl Plan {
         let mut later = Entropy::seeded(seed).fork("plan, second generation").rng();
         let wide = !overrides.narrow;
         faults.extend(Fault::SECOND.into_iter().filter(|_| later.random_bool(share) && wide));
-        let slow_share = *[0.0, 0.03, 0.2].choose(&mut later).unwrap_or(&0.0);
+        let mut last = Entropy::seeded(seed).fork("plan, faults of the third generation").rng();
+        faults.extend(Fault::THIRD.into_iter().filter(|_| last.random_bool(share) && wide));
+        let mut slow_share = *[0.0, 0.03, 0.2].choose(&mut later).unwrap_or(&0.0);
         let middles = ["bank/01", "list/01", "register/01", "skew/z", "fork/02", "comment/02"];
         let mut splits: Vec<&str> = middles.into_iter().filter(|_| later.random_bool(0.5)).collect();
         splits.extend(["comment/", "fork/", "skew/"].into_iter().filter(|_| later.random_bool(0.5)));
         splits.retain(|_| wide);
+        let faults = overrides.faults.clone().unwrap_or(faults);
+        let ttl = ttl(seed, &overrides, &faults);
+        if ttl.is_some() && slow_share == 0.0 {
+            slow_share = 0.1;
+        }
         Plan {
             seed,
             nodes,
@@ -259,7 +278,7 @@ impl Plan {
             jitter: millis(&mut rng, 0..=3),
             between_regions: millis(&mut rng, 4..=60),
             sync_time: millis(&mut rng, 0..=3),
-            faults: overrides.faults.clone().unwrap_or(faults),
+            faults,
             fault_every: millis(&mut rng, 150..=1500),
             duration: or(overrides.millis.map(Duration::from_millis), millis(&mut rng, 4000..=7000)),
             clients: or(overrides.clients, rng.random_range(1..=3)),
@@ -272,6 +291,7 @@ impl Plan {
             wide,
             splits,
             slow_share: if wide { or(overrides.slow, slow_share) } else { 0.0 },
+            ttl,
             strikes: overrides.strikes.clone(),
             controls: overrides.controls.clone(),
             overrides,
@@ -287,6 +307,15 @@ impl Plan {
 /// What was asked for, or what was drawn (and drawn in any case).
 fn or<T>(asked: Option<T>, drawn: T) -> T {
     asked.unwrap_or(drawn)
+}
+
+/// Drawn apart from everything else, for seeds of before. Not beside clocks that lie: nobody keeps old versions from a collector that lives in the future.
+fn ttl(seed: u64, overrides: &Overrides, faults: &[Fault]) -> Option<Duration> {
+    let mut rng = Entropy::seeded(seed).fork("plan, third generation").rng();
+    let drawn = rng.random_range(800..3000);
+    let drawn = if rng.random_bool(0.25) && !overrides.narrow { drawn } else { 0 };
+    let millis = overrides.ttl.unwrap_or(drawn);
+    (millis > 0 && !faults.contains(&Fault::Lie)).then(|| Duration::from_millis(millis))
 }
 
 fn millis(rng: &mut Rng, of: std::ops::RangeInclusive<u64>) -> Duration {

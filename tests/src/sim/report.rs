@@ -58,6 +58,8 @@ pub struct Report {
     pub strikes: Vec<(u64, Fault)>,
     /// Reads in the past.
     pub pasts: usize,
+    /// Versions that were collected, and transactions that were open for longer than the TTL and committed.
+    pub collected: (usize, usize),
     /// Leases seen.
     pub leases: u64,
     /// Of everything that the network did and every client saw.
@@ -75,6 +77,7 @@ impl Report {
             attempts: (0, 0, 0),
             strikes: Vec::new(),
             pasts: 0,
+            collected: (0, 0),
             leases: 0,
             trace_hash: 0,
             trace: Vec::new(),
@@ -94,6 +97,7 @@ impl Report {
             attempts: tally(cluster),
             strikes: cluster.strikes.lock().clone(),
             pasts: cluster.notes.pasts(),
+            collected: (cluster.collected(), cluster.plan.ttl.map_or(0, |ttl| cluster.history.longer_than(ttl))),
             leases: cluster.observer.lock().leases_seen,
             trace_hash,
             trace: cluster.network.trace(),
@@ -116,6 +120,10 @@ impl fmt::Display for Report {
             self.strikes.len(),
             self.trace_hash
         )?;
+        if let Some(ttl) = self.plan.ttl {
+            let (versions, outlived) = self.collected;
+            write!(f, ", TTL {} ms: {versions} versions collected, {outlived} transactions outlived it", ttl.as_millis())?;
+        }
         for what in &self.wrong {
             write!(f, "\n  ✗ {what}")?;
         }

@@ -26,6 +26,9 @@ pub fn shrink(failed: Report) -> Report {
             break;
         }
     }
+    if search.best.plan.ttl.is_some() {
+        search.accepts(|o| o.ttl = Some(0));
+    }
     if search.best.plan.slow_share > 0.0 {
         search.accepts(|o| o.slow = Some(0.0));
     }

@@ -148,10 +148,7 @@ impl Txn {
             if !self.strict() {
                 reads.spans.clear();
             }
-            let outcome = self.validate(reads, at).await;
-            // What was there at `at`, which may lie far back, was there to be found.
-            self.check_snapshot()?;
-            outcome?;
+            self.validate(reads, at).await?;
         }
         Ok(self.read_ts)
     }

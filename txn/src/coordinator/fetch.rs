@@ -161,7 +161,8 @@ impl Txn {
         Ok(())
     }
 
-    /// C3: asks the leaseholders whether `reads` hold at `at`, in parallel.
+    /// C3: asks the leaseholders whether `reads` hold at `at`, in parallel. What speaks against them must not have been collected: as with reads, that is
+    /// certain only when the answers have come.
     pub(super) async fn validate(&mut self, reads: Reads, at: Timestamp) -> Result<(), KvError> {
         if self.reads.overflowed() {
             return Err(RetryCause::TooManyReads.at(Key::new()));
@@ -222,6 +223,7 @@ impl Txn {
                 }
             }
             if pending.is_empty() {
+                self.check_kept(at)?;
                 self.reads.validated(&reads, at);
                 return Ok(());
             }

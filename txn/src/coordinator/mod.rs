@@ -191,10 +191,15 @@ impl Txn {
     /// makes the answer right (`protect`): beyond the horizon a read gets an error, never an answer with versions missing.
     fn check_snapshot(&self) -> Result<(), KvError> {
         let at = self.read_ts;
-        let now = self.gateway.clock.now();
-        if self.options.as_of.is_some() && at > now.latest {
+        if self.options.as_of.is_some() && at > self.gateway.clock.now().latest {
             return Err(KvError::TimestampOutOfRange(format!("cannot read at {at}: it is in the future")));
         }
+        self.check_kept(at)
+    }
+
+    /// Up to this moment nothing that a look at `at` could need had been collected.
+    fn check_kept(&self, at: Timestamp) -> Result<(), KvError> {
+        let now = self.gateway.clock.now();
         if !self.gateway.protection.allows(at, now) {
             return Err(KvError::TimestampOutOfRange(self.gateway.protection.refusal(at, self.started, now)));
         }

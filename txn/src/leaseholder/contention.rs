@@ -4,6 +4,8 @@
 //!
 //! * asks the other's coordinator whether it still lives (its node is in the attempt id); a lock of a dead one is dropped (locks are never the
 //!   proof, C4), an intent of a dead one is settled through its record (push, recovery: C6, C7);
+//! * if the record is out of reach (a link is cut between two nodes that others can both reach), sends the waiter away to settle it itself
+//!   ([`Refusal::Unsettled`]);
 //! * tells the waiter's coordinator whom it waits for, which sends a probe along the chain of waits; a probe that comes back has found
 //!   a deadlock, and its youngest member gives up (`coordinator::registry`).
 
@@ -32,6 +34,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(150);
 const FIRST_PUSH: Duration = Duration::from_millis(10);
 /// A coordinator that has not been reached for so long is under suspicion.
 const SUSPECT_AFTER: Duration = Duration::from_secs(2);
+/// How long the record of an intent in the way may be out of reach before whoever waits is asked to look for itself.
+const OUT_OF_REACH: Duration = Duration::from_secs(1);
 /// Transactions whose end is remembered.
 const FATES_MAX: usize = 32;
 /// How long a lease may fail to reach a timestamp before the range counts as unavailable.
@@ -202,19 +206,20 @@ impl Leaseholders {
             }
             let coordinator = suspicion.look(&router, target).await;
             let (force, suspect) = (coordinator == Coordinator::Gone, coordinator == Coordinator::Suspect);
-            match router.settle(target, &intent.anchor, push_to, force, suspect).await {
-                Ok(Fate::Committed(at)) => {
-                    self.learn_fate(target, Known::Committed(at));
-                    return self.resolve_here(state, target, Some(at), key).await;
+            let settling = tokio::time::timeout(OUT_OF_REACH, router.settle(target, &intent.anchor, push_to, force, suspect)).await;
+            match settling.unwrap_or_else(|_| Err(KvError::Unavailable("the record does not answer".into()))) {
+                Ok(fate @ (Fate::Committed(_) | Fate::Aborted)) => {
+                    self.learn_fate(target, &fate);
+                    let at = if let Fate::Committed(at) = fate { Some(at) } else { None };
+                    return self.resolve_here(state, target, at, key).await;
                 }
-                Ok(Fate::Aborted) => {
-                    self.learn_fate(target, Known::Aborted);
-                    return self.resolve_here(state, target, None, key).await;
-                }
-                Ok(Fate::Pushed(to)) if push_to.is_some_and(|wanted| to > wanted) => {
-                    // C7: durable in the record, so the intents themselves need not move.
-                    self.learn_fate(target, Known::Above(to));
+                Ok(fate @ Fate::Pushed(to)) if push_to.is_some_and(|wanted| to > wanted) => {
+                    self.learn_fate(target, &fate);
                     return Ok(());
+                }
+                // Nobody in particular asks: keep waiting.
+                Err(KvError::Unavailable(_)) if header.attempt != NOBODY => {
+                    return Err(Refusal::Unsettled { target, anchor: intent.anchor.clone(), key: key.clone(), push_to, suspect });
                 }
                 // Alive, being settled by somebody else, or its record cannot be reached now: keep waiting.
                 Ok(_) | Err(_) => {}
@@ -233,7 +238,14 @@ impl Leaseholders {
         self.fates.lock().iter().find(|(attempt, _)| *attempt == target).map(|(_, known)| *known)
     }
 
-    fn learn_fate(&self, target: AttemptId, known: Known) {
+    /// Remembers what a record says. C7: a push is durable there, so the intents themselves need not move.
+    pub(super) fn learn_fate(&self, target: AttemptId, fate: &Fate) {
+        let known = match fate {
+            Fate::Committed(at) => Known::Committed(*at),
+            Fate::Aborted => Known::Aborted,
+            Fate::Pushed(to) => Known::Above(*to),
+            Fate::Live | Fate::Staging { .. } => return,
+        };
         let mut fates = self.fates.lock();
         fates.retain(|(attempt, _)| *attempt != target);
         if fates.len() >= FATES_MAX {

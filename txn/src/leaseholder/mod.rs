@@ -89,6 +89,7 @@ pub struct Leaseholders {
     tasks: TaskGroup,
     host: OnceLock<Arc<dyn RangeHost>>,
     router: OnceLock<Weak<Router>>,
+    gc_ttl: OnceLock<Duration>,
     programs: RwLock<Option<Arc<dyn ProgramEvaluator>>>,
     served: RwLock<Served>,
     /// Ranges split off here whose own lease has not begun yet.
@@ -131,6 +132,7 @@ impl Leaseholders {
             tasks,
             host: OnceLock::new(),
             router: OnceLock::new(),
+            gc_ttl: OnceLock::new(),
             programs: RwLock::new(None),
             served: RwLock::default(),
             unborn: Mutex::default(),
@@ -140,7 +142,8 @@ impl Leaseholders {
         })
     }
 
-    pub(crate) fn attach(&self, host: Arc<dyn RangeHost>, router: Weak<Router>) {
+    pub(crate) fn attach(&self, host: Arc<dyn RangeHost>, router: Weak<Router>, gc_ttl: Duration) {
+        let _ = self.gc_ttl.set(gc_ttl);
         let _ = self.host.set(host);
         let _ = self.router.set(router);
     }
@@ -165,6 +168,12 @@ impl Leaseholders {
             Some(host) => &**host.engine(),
             None => unreachable!("a request was evaluated before the node was assembled"),
         }
+    }
+
+    /// From here on nothing has been collected, whatever anybody protects. What lands or is validated in the same step lies above, so that the
+    /// versions that speak against it are there.
+    fn all_kept(&self) -> Timestamp {
+        self.gc_ttl.get().map_or(Timestamp::ZERO, |ttl| self.clock.now().latest.minus(*ttl))
     }
 
     fn next_id(&self) -> u64 {
@@ -253,6 +262,11 @@ impl Leaseholders {
                 Ok(Response::Done)
             }
             Request::Split { key } => self.split(state, key).await,
+            Request::Learn { target, fate, key } => {
+                state.admit(&state.lock(), key).map_err(refusal)?;
+                self.learn_fate(*target, fate);
+                Ok(Response::Done)
+            }
             Request::Unlock { key, keep } => {
                 let mut inner = state.lock();
                 state.admit(&inner, key).map_err(refusal)?;
@@ -286,6 +300,7 @@ impl Leaseholders {
                 | Request::Scan(_)
                 | Request::Validate { .. }
                 | Request::Release { .. }
+                | Request::Learn { .. }
                 | Request::Unlock { .. }
                 | Request::Split { .. } => {
                     return Err(KvError::Internal("not a change".into()).into());

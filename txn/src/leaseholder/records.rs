@@ -262,11 +262,10 @@ fn taken_for_dead(anchor: &Key) -> Blocked {
 
 /// `span`, and the record latches of every anchor in it: those of keys that its end begins with lie behind that end.
 pub(super) fn with_records(span: &Span) -> Span {
-    let end = match span.end.iter().position(|byte| *byte == 0) {
-        Some(zero) if span.end[..zero] >= span.start[..] => Key::from([&span.end[..zero], &[0, 0xff]].concat()),
-        _ => span.end.clone(),
-    };
-    Span { start: span.start.clone(), end }
+    let zeros = (0..span.end.len()).filter(|at| span.end[*at] == 0);
+    let anchors = zeros.map(|zero| &span.end[..zero]).filter(|anchor| *anchor >= &span.start[..]);
+    let end = anchors.map(|anchor| Key::from([anchor, &[0, 0xff]].concat())).max();
+    Span { start: span.start.clone(), end: end.unwrap_or_default().max(span.end.clone()) }
 }
 
 /// What is latched for a record: right after its anchor, so in the same range.

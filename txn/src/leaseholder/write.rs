@@ -178,7 +178,7 @@ impl Leaseholders {
                 return Ok(None);
             }
             let closed = if controls::off(Control::ClosedTimestamp) { at } else { state.above_closed(&mut inner) };
-            let floor = at.max(closed).max(inner.tscache.floor_span(&span, header.attempt));
+            let floor = at.max(closed).max(self.all_kept()).max(inner.tscache.floor_span(&span, header.attempt));
             let spec = LatchSpec { write_span: Some(span.clone()), ..LatchSpec::default() };
             let mut latches = state.latch(&mut inner, self.next_id(), spec)?;
             inner.take_off(&mut latches, floor);
@@ -307,6 +307,7 @@ impl Leaseholders {
             state.admit_span(&inner, span)?;
         }
         let mut floor = if controls::off(Control::ClosedTimestamp) { at } else { at.max(state.above_closed(&mut inner)) };
+        floor = floor.max(self.all_kept());
         for write in writes {
             if inner.locks.blocker(&write.key, attempt).is_some() {
                 take_lock(&mut inner, &write.key, attempt, LANDING_LOCK)?;

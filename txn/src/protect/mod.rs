@@ -34,6 +34,9 @@
 //!    And it has not lapsed for this collector: the next acknowledgement, if one came before `T`, came after the rows were read, so
 //!    after `N`, and not later than this row's `until`; if none came, `N < T ≤ now.latest < until`. So the horizon is at most `r`.
 //!
+//! A commit looks at old versions, too: it asks whether what it read still holds at its own timestamp (C3). The same look follows each such answer. Where
+//! the question is part of a landing, in one step with it, the landing lies above `now.latest − TTL` of its leaseholder, by arm 1.
+//!
 //! The slack is not used in this argument: it is what a clock a little out of its bounds is forgiven. A write whose outcome is not known
 //! changes nothing in it: the floor is at or above both rows, `until` at or below both. All nodes must have the same TTL.
 //!

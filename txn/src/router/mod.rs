@@ -351,7 +351,15 @@ impl Router {
                 }
             }
         };
-        answer.map_err(|refusal| match refusal {
+        let refusal = match answer {
+            Ok(response) => return Ok(response),
+            Err(Refusal::Unsettled { target, anchor, key, push_to, suspect }) => {
+                self.settle_for(route, header, (target, anchor), key, push_to, suspect).await;
+                return Err(SendError::Stale);
+            }
+            Err(refusal) => refusal,
+        };
+        Err(match refusal {
             Refusal::NotLeaseholder(e) => {
                 let mut cache = self.cache.lock();
                 // Told that it is us: then our own replica knows best what the range is by now, and if that does not have the key, the descriptor
@@ -374,6 +382,28 @@ impl Router {
             }
             Refusal::Ambiguous(m) => SendError::Unknown(m),
             Refusal::Kv(e) => SendError::Kv(e),
+            Refusal::Unsettled { .. } => SendError::Stale,
+        })
+    }
+
+    /// A leaseholder cannot reach the record of an intent that is in this gateway's way: settles it from here, if that is possible, and tells the leaseholder. In vain
+    /// it costs the time of a few calls, and the request is made again in any case.
+    fn settle_for<'a>(
+        &'a self,
+        route: &'a Route,
+        header: &'a Header,
+        (target, anchor): (AttemptId, Key),
+        key: Key,
+        push_to: Option<Timestamp>,
+        suspect: bool,
+    ) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let alive = self.alive(target).await;
+            let (force, suspect) = (alive == Some(false), suspect && alive.is_none());
+            let Ok(fate) = self.settle(target, &anchor, push_to, force, suspect).await else { return };
+            if let Err(error) = self.send(route, header, Request::Learn { target, fate, key }).await {
+                tracing::debug!(?target, ?error, "told a leaseholder in vain what became of an intent");
+            }
         })
     }
 
