@@ -13,6 +13,7 @@ use super::operations::{Operation, RANGE_ROWS, Stage};
 use super::{Figures, Outcome};
 use crate::frame::connect::Session;
 
+const PROBE: &str = "SELECT v FROM cost WHERE id = $1";
 /// Ranges of the table. Enough that whichever node leads the catalog is given two of them when leases are spread.
 const RANGES: i32 = 15;
 /// Rows at the beginning of each range.
@@ -56,8 +57,7 @@ pub async fn measure(options: &Options) -> Result<Outcome> {
     let setup = Session::connect(&options.urls[0]).await?;
     let server: String = setup.client.query_one("SELECT version()", &[]).await?.get(0);
     make_table(&setup).await.context("making the table")?;
-    let (gateway, here, there) = settle(&setup).await?;
-    let at = usize::try_from(gateway - 1).ok().filter(|at| *at < options.urls.len()).context("a leaseholder that was not named")?;
+    let (at, here, there) = settle(options).await?;
     let elsewhere = (at + 1) % options.urls.len();
     let mut stage = Stage {
         client: Session::connect(&options.urls[at]).await?,
@@ -84,7 +84,7 @@ pub async fn measure(options: &Options) -> Result<Outcome> {
         turn += 1;
         if turn == COLD_TURNS {
             until = Instant::now() + options.length;
-        } else if stands(&leases(&setup).await?, gateway, here, there) {
+        } else if near(&of_turn) {
             all.iter_mut().zip(&of_turn).for_each(|(all, turn)| all.merge(turn));
         }
     }
@@ -97,7 +97,7 @@ pub async fn measure(options: &Options) -> Result<Outcome> {
         epsilon_ms: options.epsilon_ms,
         round_trip_ms: options.round_trip_ms,
         server,
-        gateway,
+        gateway: at as i32 + 1,
         operations,
     })
 }
@@ -114,66 +114,56 @@ async fn make_table(setup: &Session) -> Result<()> {
     Ok(())
 }
 
-/// Who leads what.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Leases {
-    /// All ranges below the table's: the catalog and what goes with it.
-    system: Vec<Option<i32>>,
-    /// The table's, in the order of their keys.
-    table: Vec<Option<i32>>,
-}
-
-async fn leases(setup: &Session) -> Result<Leases> {
-    let holders = |rows: Vec<tokio_postgres::Row>| rows.iter().map(|r| r.get::<_, Option<i32>>("leaseholder")).collect::<Vec<_>>();
-    let all = holders(setup.client.query("SHOW RANGES", &[]).await?);
-    let table = holders(setup.client.query("SHOW RANGES FROM TABLE cost", &[]).await?);
-    let system = all[..all.len().saturating_sub(table.len())].to_vec();
-    Ok(Leases { system, table })
-}
-
-/// The node that leads the catalog's range, if it leads two of the table's too and somebody else a third.
-fn place(leases: &Leases) -> Option<(i32, [i32; 2], i32)> {
-    // The last range before the table's is the catalog's: each transaction reads its version there.
-    let gateway = (*leases.system.last()?)?;
-    let bases = |of: &dyn Fn(i32) -> bool| {
-        let table = leases.table.iter().enumerate();
-        table.filter_map(|(n, holder)| holder.filter(|h| of(*h)).map(|_| n as i32 * RANGE_ROWS)).collect::<Vec<_>>()
-    };
-    let (ours, others) = (bases(&|h| h == gateway), bases(&|h| h != gateway));
-    let [first, second, ..] = ours[..] else { return None };
-    Some((gateway, [first, second], *others.first()?))
-}
-
-fn stands(leases: &Leases, gateway: i32, here: [i32; 2], there: i32) -> bool {
-    let holder = |base: i32| usize::try_from(base / RANGE_ROWS).ok().and_then(|n| leases.table.get(n).copied().flatten());
-    let catalog = leases.system.last().copied().flatten();
-    catalog == Some(gateway) && here.iter().all(|base| holder(*base) == Some(gateway)) && holder(there).is_some_and(|h| h != gateway)
-}
-
-/// Waits until leases have come to rest, so that every operation meets the distances that it is about.
-async fn settle(setup: &Session) -> Result<(i32, [i32; 2], i32)> {
-    let began = Instant::now();
-    let (mut last, mut since) = (leases(setup).await?, Instant::now());
-    loop {
-        tokio::time::sleep(Duration::from_millis(250)).await;
-        let now = leases(setup).await?;
-        if now != last {
-            (last, since) = (now, Instant::now());
-        }
-        if since.elapsed() >= RESTED
-            && let Some(place) = place(&last)
-        {
-            return Ok(place);
-        }
-        if began.elapsed() >= SETTLE_LIMIT {
-            bail!("no node leads the catalog and two ranges of the table: {last:?}");
-        }
+/// Ranges of the table by the first of their ids: those that a gateway's own node leads, and the others. Found out by reading a row of each and looking
+/// whether a request left the node; what `SHOW RANGES` says may be old.
+async fn look(url: &str, http: &str) -> Result<(Vec<i32>, Vec<i32>)> {
+    let mut session = Session::connect(url).await?;
+    session.prepare(&[PROBE]).await?;
+    let (mut here, mut there) = (Vec::new(), Vec::new());
+    for base in (0..RANGES).map(|n| n * RANGE_ROWS) {
+        // The first read may have to look for the range.
+        session.row(PROBE, &[&base]).await?;
+        let before = Counters::scrape(http).await?.remote;
+        session.row(PROBE, &[&base]).await?;
+        if Counters::scrape(http).await?.remote == before { here.push(base) } else { there.push(base) }
     }
+    Ok((here, there))
+}
+
+/// Waits until leases have come to rest, so that every operation meets the distances that it is about: a gateway (by its place) that leads the
+/// catalog, whose version each transaction reads, and two ranges of the table, and a third range led elsewhere.
+async fn settle(options: &Options) -> Result<(usize, [i32; 2], i32)> {
+    let (began, mut last) = (Instant::now(), None);
+    loop {
+        let mut found = None;
+        for (at, (url, http)) in options.urls.iter().zip(&options.https).enumerate() {
+            let (here, there) = look(url, http).await?;
+            if let ([first, second, ..], [third, ..]) = (&here[..], &there[..]) {
+                found = Some((at, [*first, *second], *third));
+                break;
+            }
+        }
+        if found.is_some() && found == last {
+            return found.context("just looked");
+        }
+        last = found;
+        if began.elapsed() >= SETTLE_LIMIT {
+            bail!("no node leads the catalog and two ranges of the table");
+        }
+        tokio::time::sleep(RESTED).await;
+    }
+}
+
+/// Whether the ranges that are written and the catalog were led by the gateway's node throughout a turn. A few requests are its own housekeeping.
+fn near(turn: &[Record]) -> bool {
+    let near = |operation: Operation| Operation::ALL.iter().zip(turn).all(|(o, r)| *o != operation || r.remote < f64::from(BLOCK));
+    near(Operation::TwoRanges) && near(Operation::Read)
 }
 
 /// Counters of a gateway.
 #[derive(Clone, Copy, Debug)]
 struct Counters {
+    remote: f64,
     reply_micros: f64,
     validations: f64,
     validation_micros: f64,
@@ -187,6 +177,7 @@ impl Counters {
         let get =
             |name: &str| samples.get(name).map_or(Ok(f64::NAN), |text| text.trim().parse().with_context(|| format!("{name} of {http}")));
         Ok(Counters {
+            remote: get("meridian_kv_remote_requests_total")?,
             reply_micros: get("meridian_txn_reply_wait_microseconds_total")?,
             validations: get("meridian_txn_validations_total")?,
             validation_micros: get("meridian_txn_validation_microseconds_total")?,
@@ -205,6 +196,8 @@ async fn fetch(http: &str) -> Result<String> {
 /// What came of one operation.
 struct Record {
     latencies: Histogram<u64>,
+    /// Requests that left the gateway's node.
+    remote: f64,
     retries: u64,
     reply_micros: f64,
     validations: f64,
@@ -214,7 +207,7 @@ struct Record {
 impl Record {
     fn new() -> Self {
         let latencies = Histogram::new_with_bounds(1, MICROS_MAX, 3).unwrap_or_else(|e| unreachable!("constant bounds: {e}"));
-        Record { latencies, retries: 0, reply_micros: 0.0, validations: 0.0, validation_micros: 0.0 }
+        Record { latencies, remote: 0.0, retries: 0, reply_micros: 0.0, validations: 0.0, validation_micros: 0.0 }
     }
 
     fn samples(&self) -> u64 {
@@ -227,6 +220,7 @@ impl Record {
     }
 
     fn spent(&mut self, before: Counters, after: Counters) {
+        self.remote += after.remote - before.remote;
         self.reply_micros += after.reply_micros - before.reply_micros;
         self.validations += after.validations - before.validations;
         self.validation_micros += after.validation_micros - before.validation_micros;
@@ -254,22 +248,5 @@ impl Record {
             validation_ms: per(self.validation_micros / 1e3),
             validations: per(self.validations),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Leases, place, stands};
-
-    #[test]
-    fn the_gateway_leads_the_catalog_and_two_ranges() {
-        let leases = Leases { system: vec![Some(1), Some(3)], table: vec![Some(1), Some(3), Some(2), None, Some(3), Some(3)] };
-        assert_eq!(place(&leases), Some((3, [1000, 4000], 0)));
-        assert!(stands(&leases, 3, [1000, 4000], 0));
-        assert!(!stands(&leases, 3, [1000, 3000], 0), "nobody leads the fourth");
-        assert!(!stands(&leases, 3, [1000, 4000], 5000), "the far one is near");
-        assert!(!stands(&leases, 2, [1000, 4000], 0), "the catalog is elsewhere");
-        let lonely = Leases { system: vec![Some(2)], table: vec![Some(2), Some(3)] };
-        assert_eq!(place(&lonely), None);
     }
 }
