@@ -1,6 +1,6 @@
 //! Seeds that once showed a bug, with what it was. They run in CI before all others.
 
-use super::plan::Overrides;
+use super::plan::{Fault, Overrides};
 
 /// A seed, what it ran with, and what it showed.
 pub struct Regression {
@@ -61,8 +61,14 @@ pub fn regressions() -> Vec<Regression> {
     all.iter_mut().for_each(|regression| regression.overrides.ttl = Some(0));
     all.push(Regression {
         seed: 1018,
-        overrides: Overrides { strikes: Some(vec![3]), slow: Some(0.2), ttl: Some(1000), ..Overrides::default() },
-        showed: "a commit that took longer than the TTL validated its reads where what spoke against them had been collected (C3)",
+        overrides: Overrides {
+            faults: Some(vec![Fault::Isolate, Fault::Split, Fault::IsolateLeader]),
+            strikes: Some(vec![3]),
+            slow: Some(0.2),
+            ttl: Some(1000),
+            ..Overrides::default()
+        },
+        showed: "a commit at a timestamp older than the TTL was valid because what spoke against its reads had been collected (C3)",
     });
     all
 }
