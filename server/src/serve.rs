@@ -425,6 +425,13 @@ impl NodeStatus for Status {
         ));
         let remote = node.kv.remote_requests();
         metrics.push(Metric::counter("kv_remote_requests_total", "Requests sent to ranges that other nodes lead.", remote));
+        let (replies, reply_micros) = node.kv.reply_waits();
+        metrics.push(Metric::counter("txn_reply_waits_total", "Answers held back for the clock by the reply rule.", replies));
+        metrics.push(Metric::counter("txn_reply_wait_microseconds_total", "Time that the reply rule held answers back.", reply_micros));
+        let (validations, validation_micros) = node.kv.validations();
+        let help = "Times that the reads of a transaction were validated at a later timestamp.";
+        metrics.push(Metric::counter("txn_validations_total", help, validations));
+        metrics.push(Metric::counter("txn_validation_microseconds_total", "Time that validating reads took.", validation_micros));
         let age = "Age of the oldest snapshot for which this node holds back the collection of old versions; 0: it does not.";
         metrics.push(Metric::gauge("txn_protected_age_seconds", age, node.kv.protected_age().as_secs()));
         if let Some(age) = node.kv.collection_horizon_age() {

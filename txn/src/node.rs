@@ -20,7 +20,7 @@ use meridian_storage::{Key, Span};
 use rand::Rng as _;
 
 use crate::api::{Kv, KvError, KvTxn, LockInfo, ProgramEvaluator, RangeInfo, SessionId, SessionLocks, TxnOptions};
-use crate::coordinator::{Gateway, Locks, OwnersLease, Registry, Txn};
+use crate::coordinator::{Gateway, Locks, OwnersLease, Registry, Txn, Waits};
 use crate::leaseholder::Leaseholders;
 use crate::protect::{Protection, Rules};
 use crate::request::{Request, Response};
@@ -98,7 +98,8 @@ impl Node {
         let (owners, lease) = (AtomicU32::new(0), Arc::new(OwnersLease::default()));
         let protection = Protection::new(Rules { ttl: config.gc_ttl, age_max: config.snapshot_age_max });
         let (id, period, clock) = (router.node, config.gc_period, on.clock.clone());
-        let gateway = Gateway { router, clock: on.clock, config, protection: protection.clone(), counter, owners, lease };
+        let gateway =
+            Gateway { router, clock: on.clock, config, protection: protection.clone(), counter, owners, lease, waits: Waits::default() };
         let node = Arc::new(Node { gateway: Arc::new(gateway) });
         let system = System::new(node.clone());
         on.tasks.spawn(leaseholders.clone().collect_garbage(period, protection.clone(), system.clone()));
@@ -114,6 +115,17 @@ impl Node {
     /// Requests sent to ranges led by other nodes.
     pub fn remote_requests(&self) -> u64 {
         self.gateway.router.remote_requests.load(Ordering::Relaxed)
+    }
+
+    /// Answers of this gateway held back until the clock had certainly passed what they rest on (T3): how many, and for how many microseconds altogether.
+    pub fn reply_waits(&self) -> (u64, u64) {
+        self.gateway.waits.replies.read()
+    }
+
+    /// Times that transactions of this gateway asked leaseholders whether their reads hold at a later timestamp (C3): how many, and how many microseconds
+    /// that took altogether.
+    pub fn validations(&self) -> (u64, u64) {
+        self.gateway.waits.validations.read()
     }
 
     /// How far back this node holds the collection of old versions, for its open transactions; zero if it does not.

@@ -13,16 +13,20 @@
 //!   kv              reads and writes of single keys or batches
 //!   ycsb            the six core workloads
 //!   tpch            the tables and queries of TPC-H
+//!   cost            what commit wait, validation and the reply rule cost: this one is about Meridian only
 //!   report, svg     results as one HTML page
+//!   panels          plots side by side, as a file
 //!   compare         what scripts/bench-compare measured, as a table and as bars
 //! ```
-//! It knows nothing of Meridian but the protocol, so that a figure of ours and one of somebody else's come from the same client.
+//! But for `cost` it knows nothing of Meridian but the protocol, so that a figure of ours and one of somebody else's come from the same client.
 
 pub mod bank;
 pub mod command;
 pub mod compare;
+pub mod cost;
 pub mod frame;
 pub mod kv;
+mod panels;
 pub mod report;
 mod svg;
 pub mod tpcc;

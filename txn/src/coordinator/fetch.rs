@@ -8,6 +8,7 @@ use meridian_clock::Timestamp;
 use meridian_storage::mvcc::Direction;
 use meridian_storage::{Key, Span};
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use super::Txn;
 use crate::api::{Columns, Get, Got, Isolation, KvError, LockStrength, LockWait, Locking, Page, RetryCause, Scan};
@@ -169,6 +170,13 @@ impl Txn {
         if reads.is_empty() {
             return Ok(());
         }
+        let since = Instant::now();
+        let outcome = self.ask_validity(reads, at).await;
+        self.gateway.waits.validations.add(since);
+        outcome
+    }
+
+    async fn ask_validity(&mut self, reads: Reads, at: Timestamp) -> Result<(), KvError> {
         let mut pending = Reads { points: reads.points.clone(), spans: reads.spans.clone() };
         let mut backoff: Option<Backoff> = None;
         loop {

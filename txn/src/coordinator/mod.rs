@@ -30,6 +30,7 @@ use meridian_replication::api::RangeId;
 use meridian_storage::mvcc::AttemptId;
 use meridian_storage::{Key, Span};
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use crate::api::{
     Expect, Get, Got, Isolation, KvError, KvTxn, LockStrength, LockWait, Locking, Page, Savepoint, Scan, TxnOptions, TxnStats,
@@ -49,6 +50,35 @@ pub(crate) use session_locks::{Locks, OwnersLease};
 /// Bytes of one key with its value at most: what one proposal and one message between nodes carry well.
 const ENTRY_BYTES_MAX: usize = 16 << 20;
 
+/// What strictness cost the transactions of a gateway, since the node started.
+#[derive(Debug, Default)]
+pub(crate) struct Waits {
+    /// Answers held back for the clock (T3), and for how long altogether.
+    pub replies: Spent,
+    /// Times that reads were validated at a later timestamp by asking their leaseholders (C3), and how long that took altogether. Reads in the range
+    /// of a one-phase commit are validated in its own step and are not counted: they cost nothing.
+    pub validations: Spent,
+}
+
+/// How often something took time, and how much.
+#[derive(Debug, Default)]
+pub(crate) struct Spent {
+    pub count: AtomicU64,
+    pub micros: AtomicU64,
+}
+
+impl Spent {
+    fn add(&self, since: Instant) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.micros.fetch_add(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Count and microseconds.
+    pub fn read(&self) -> (u64, u64) {
+        (self.count.load(Ordering::Relaxed), self.micros.load(Ordering::Relaxed))
+    }
+}
+
 /// What all transactions of a gateway share.
 #[derive(Debug)]
 pub(crate) struct Gateway {
@@ -60,6 +90,7 @@ pub(crate) struct Gateway {
     /// Sessions that hold locks, or have.
     pub owners: AtomicU32,
     pub lease: Arc<OwnersLease>,
+    pub waits: Waits,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,9 +307,12 @@ impl Txn {
 
     /// T3.
     async fn wait_past(&self, depends_on: Timestamp) {
-        if !controls::off(Control::ReplyRule) {
-            self.gateway.clock.wait_until_past(depends_on).await;
+        if controls::off(Control::ReplyRule) || self.gateway.clock.now().earliest > depends_on {
+            return;
         }
+        let since = Instant::now();
+        self.gateway.clock.wait_until_past(depends_on).await;
+        self.gateway.waits.replies.add(since);
     }
 
     /// Frees all locks of this attempt and lets go of it. Intents of the commit, if any were laid, are somebody else's care by now; those of a bulk load

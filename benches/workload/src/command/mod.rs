@@ -1,6 +1,7 @@
 //! The command line: `meridian workload …`. What all workloads share, and one file for the words of each.
 
 mod bank;
+mod cost;
 mod kv;
 mod tpcc;
 mod tpch;
@@ -35,6 +36,9 @@ pub enum WorkloadCommand {
     /// The tables and the 22 queries of TPC-H.
     #[command(subcommand)]
     Tpch(tpch::TpchCommand),
+    /// What commit wait, validation and the reply rule of Meridian cost, by the bound on the clock's error.
+    #[command(subcommand)]
+    Cost(cost::CostCommand),
     /// Makes one HTML page of the figures of one or several runs, of any workload.
     Report(Report),
     /// Renders what scripts/bench-compare measured.
@@ -108,6 +112,7 @@ pub async fn run(command: WorkloadCommand) -> Result<bool> {
         WorkloadCommand::Kv(command) => kv::run(command).await,
         WorkloadCommand::Ycsb(command) => ycsb::run(command).await,
         WorkloadCommand::Tpch(command) => tpch::run(command).await,
+        WorkloadCommand::Cost(command) => cost::run(command).await,
         WorkloadCommand::Report(report) => report.write(),
         WorkloadCommand::Compare { measurements, markdown, svg } => compare(&measurements, markdown.as_deref(), svg.as_deref()),
     }
