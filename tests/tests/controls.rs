@@ -48,6 +48,12 @@ fn with(faults: &[Fault]) -> impl FnOnce(&mut Overrides) {
     move |overrides| overrides.faults = Some(faults)
 }
 
+/// Commits over several ranges that stop halfway, among rows that few others look at.
+fn paused_commits(overrides: &mut Overrides, more: &[Fault]) {
+    overrides.faults = Some([&[Fault::PauseCommitting], more].concat());
+    (overrides.clients, overrides.keys, overrides.millis) = (Some(1), Some(12), Some(12_000));
+}
+
 fn cases() -> Vec<Case> {
     let plain = |_: &mut Overrides| {};
     vec![
@@ -65,9 +71,10 @@ fn cases() -> Vec<Case> {
         case(Control::SeenVersions, with(&[Fault::Skew, Fault::Jump])),
         case(Control::Checksums, with(&[Fault::Corrupt])),
         case(Control::Replay, with(&[Fault::IsolateLeader, Fault::Replay])),
-        case(Control::Prevention, with(&[Fault::Crawl])),
+        case(Control::Prevention, |o| paused_commits(o, &[])),
         case(Control::RecordFirst, with(&[Fault::CrashCommitting, Fault::CrashAll])),
-        case(Control::RecoveryCas, with(&[Fault::Pause, Fault::Slow, Fault::Reorder])),
+        case(Control::RecoveryCas, |o| paused_commits(o, &[Fault::Reorder])),
+        case(Control::SplitBinding, with(&[Fault::Split, Fault::LeaseStorm, Fault::IsolateLeader])),
         case(Control::LowWater, |o| {
             o.faults = Some(vec![Fault::IsolateLeader]);
             o.slow = Some(0.4);

@@ -8,6 +8,7 @@
 //! Subqueries in expressions live in a table beside the tree ([`Subquery`]); until lowering, an `Expr::Subquery` carries
 //! its index there as a `CteScan` placeholder plan (`subquery_ref`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
@@ -387,11 +388,42 @@ pub fn substitute(expr: &mut Expr, f: &dyn Fn(ColId) -> Option<Expr>) {
     children_mut(expr, &mut |e| substitute(e, f));
 }
 
-/// Splits conjunctions.
+/// Splits conjunctions. What every branch of an OR asks for is a condition of its own: `(a AND x) OR (a AND y)` is `a AND (x OR y)`, in three-valued
+/// logic too, and `a` may be what joins two tables.
 pub fn conjuncts(expr: Expr, out: &mut Vec<Expr>) {
     match expr {
         Expr::And(args) => args.into_iter().for_each(|a| conjuncts(a, out)),
+        Expr::Or(branches) if branches.len() > 1 && branches.iter().any(|b| matches!(b, Expr::And(_))) => factor(branches, out),
         other => out.push(other),
+    }
+}
+
+/// Takes out what all of `branches` have in common.
+fn factor(branches: Vec<Expr>, out: &mut Vec<Expr>) {
+    let mut split: Vec<Vec<Expr>> = Vec::with_capacity(branches.len());
+    for branch in branches {
+        let mut parts = Vec::new();
+        conjuncts(branch, &mut parts);
+        split.push(parts);
+    }
+    let mut common: BTreeSet<String> = split[0].iter().filter(|e| !volatile(e) && !has_subquery(e)).map(|e| format!("{e:?}")).collect();
+    for branch in &split[1..] {
+        if common.is_empty() {
+            break;
+        }
+        let here: BTreeSet<String> = branch.iter().map(|e| format!("{e:?}")).collect();
+        common.retain(|e| here.contains(e));
+    }
+    let mut once = common.clone();
+    let mut rest = Vec::with_capacity(split.len());
+    for branch in split {
+        let (shared, own): (Vec<Expr>, Vec<Expr>) = branch.into_iter().partition(|e| common.contains(&format!("{e:?}")));
+        out.extend(shared.into_iter().filter(|e| once.remove(&format!("{e:?}"))));
+        rest.push(own);
+    }
+    // A branch that asks for nothing more makes the others idle.
+    if rest.iter().all(|own| !own.is_empty()) {
+        out.push(Expr::Or(rest.into_iter().filter_map(conjunction).collect()));
     }
 }
 
