@@ -26,7 +26,7 @@ fn options() -> Result<(Plan, Option<PathBuf>)> {
         clock_bound: Duration::from_millis(5),
         near: false,
         directory: std::env::temp_dir().join(format!("meridian-chaos-{}", std::process::id())),
-        base_port: port(400),
+        base_port: port(600),
     };
     let mut report = None;
     let mut words = std::env::args().skip(1);
