@@ -8,6 +8,7 @@
 //!   send(route)  local: a call on the caller's own task, nothing serialized
 //!                remote: one RPC
 //!                "not here" / "not these keys": the cache heals, the caller groups its keys again and retries
+//!                "an intent whose record I cannot reach": settled from here, the leaseholder is told, the caller retries
 //! ```
 //! Whoever sends must be able to send again: every request may be repeated (see `request`).
 
@@ -353,10 +354,6 @@ impl Router {
         };
         let refusal = match answer {
             Ok(response) => return Ok(response),
-            Err(Refusal::Unsettled { target, anchor, key, push_to, suspect }) => {
-                self.settle_for(route, header, (target, anchor), key, push_to, suspect).await;
-                return Err(SendError::Stale);
-            }
             Err(refusal) => refusal,
         };
         Err(match refusal {
@@ -382,7 +379,10 @@ impl Router {
             }
             Refusal::Ambiguous(m) => SendError::Unknown(m),
             Refusal::Kv(e) => SendError::Kv(e),
-            Refusal::Unsettled { .. } => SendError::Stale,
+            Refusal::Unsettled { target, anchor, key, push_to, suspect } => {
+                self.settle_for(route, header, (target, anchor), key, push_to, suspect).await;
+                SendError::Stale
+            }
         })
     }
 
