@@ -9,7 +9,7 @@
 
 use bytes::Bytes;
 use meridian_clock::Timestamp;
-use meridian_replication::api::{NotLeaseholder, RangeDescriptor, RangeId};
+use meridian_replication::api::{NodeId, NotLeaseholder, RangeDescriptor, RangeId};
 use meridian_storage::mvcc::{AttemptId, Direction};
 use meridian_storage::{Key, Span};
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,8 @@ pub struct Batch {
     pub header: Header,
     /// What.
     pub request: Request,
+    /// The sender cannot reach the leaseholder: whoever gets this and is not it is to pass it on.
+    pub forward: bool,
 }
 
 /// A point read.
@@ -291,6 +293,8 @@ pub enum Refusal {
     Mismatch(Vec<RangeDescriptor>),
     /// It may have happened: ask again.
     Ambiguous(String),
+    /// It was passed on to this node, which did not answer: it may have happened or yet happen.
+    NotAnswered(NodeId),
     /// The intent of `target` on `key` is in the way, and its record cannot be reached from here. Nothing was done: whoever asked may reach both, and is to settle
     /// it, tell this range, and ask again. `suspect`: nothing was heard of its coordinator here for a while.
     Unsettled { target: AttemptId, anchor: Key, key: Key, push_to: Option<Timestamp>, suspect: bool },
@@ -344,6 +348,8 @@ pub enum Envelope {
     Locks,
     /// Whose attempts are these? Answered with `Vec<SessionId>`.
     Sessions(Vec<AttemptId>),
+    /// For a node that the sender cannot reach: a question, answered with `Option<Vec<u8>>`, or a one-way message.
+    Relay { to: NodeId, body: Vec<u8> },
     /// A read in the past that the replica there may answer if it can; the answer is `Option<Response>`.
     Nearby(Batch),
 }

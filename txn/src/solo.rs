@@ -16,8 +16,8 @@ use futures::future::BoxFuture;
 use meridian_clock::{Clock, Entropy, Rng, TaskGroup, Timestamp};
 use meridian_replication::addressing::{address_key, encode_descriptor};
 use meridian_replication::api::{
-    AdminError, Applied, Command, Directory, Lease, LogIndex, NodeId, NodeInfo, NotLeaseholder, ProposeError, RangeDescriptor, RangeEvents,
-    RangeHost, RangeId, RangeReplica, ReplicaDescriptor, ReplicaId, ReplicaRole, Term,
+    AdminError, Applied, Command, Directory, Lease, Locality, LogIndex, NodeId, NodeInfo, NotLeaseholder, ProposeError, RangeDescriptor,
+    RangeEvents, RangeHost, RangeId, RangeReplica, ReplicaDescriptor, ReplicaId, ReplicaRole, Term,
 };
 use meridian_replication::transport::{Handler, Service, TrafficClass, Transport, TransportError};
 use meridian_storage::{Engine, Key, Span};
@@ -359,6 +359,10 @@ impl RangeReplica for Replica {
         }
     }
 
+    fn leader(&self) -> Option<NodeId> {
+        self.shared.lease.read().0
+    }
+
     fn closed_timestamp(&self) -> Timestamp {
         Timestamp::from_raw(self.shared.closed.load(Ordering::SeqCst))
     }
@@ -498,7 +502,16 @@ impl Directory for Host {
     }
 
     fn nodes(&self) -> Vec<NodeInfo> {
-        Vec::new()
+        let none = String::new;
+        let info = |(id, member): (&NodeId, &Member)| NodeInfo {
+            id: *id,
+            rpc_address: none(),
+            sql_address: none(),
+            http_address: none(),
+            locality: Locality::default(),
+            live: !member.down,
+        };
+        self.cluster.members.read().iter().map(info).collect()
     }
 }
 

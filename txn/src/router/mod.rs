@@ -6,16 +6,16 @@
 //!                    ▼
 //!                range cache ── miss ──▶ range addressing (itself in ranges; the first range comes from the directory)
 //!   send(route)  local: a call on the caller's own task, nothing serialized
-//!                remote: one RPC
+//!                remote: one RPC; through another replica if the leaseholder cannot be reached from here (`links`)
 //!                "not here" / "not these keys": the cache heals, the caller groups its keys again and retries
 //!                "an intent whose record I cannot reach": settled from here, the leaseholder is told, the caller retries
 //! ```
 //! Whoever sends must be able to send again: every request may be repeated (see `request`).
 
 mod cache;
+mod links;
 mod meta;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,7 +24,7 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
 use meridian_clock::{Clock, Entropy, Rng, TaskGroup, Timestamp};
 use meridian_replication::api::{Directory, NodeId, RangeDescriptor, RangeHost, RangeId, RangeReplica, ReplicaRole};
-use meridian_replication::transport::{Service, TrafficClass, Transport, TransportError};
+use meridian_replication::transport::{Transport, TransportError};
 use meridian_storage::mvcc::AttemptId;
 use meridian_storage::{Key, Span};
 use parking_lot::Mutex;
@@ -37,6 +37,7 @@ use crate::coordinator::Registry;
 use crate::leaseholder::{Leaseholders, RangeState, span_of};
 use crate::request::{Batch, Envelope, Fate, Header, NodeMessage, Refusal, Request, Response};
 use cache::RangeCache;
+use links::Links;
 
 /// How long a call may take that waits for nobody.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,8 +55,6 @@ const ELECTION_PATIENCE: Duration = Duration::from_millis(600);
 const UNREACHED: Duration = Duration::from_millis(300);
 /// With thousands of replicas, looking at all of them for each read would cost more than the reads.
 const NEARBY_FRESH: Duration = Duration::from_millis(100);
-/// How long a question to another coordinator may take.
-const ALIVE_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// Where a key is served, as far as this node knows.
 #[derive(Clone, Debug)]
@@ -143,7 +142,6 @@ pub struct Router {
     pub(crate) registry: Arc<Registry>,
     leaseholders: Arc<Leaseholders>,
     host: Arc<dyn RangeHost>,
-    transport: Arc<dyn Transport>,
     directory: Arc<dyn Directory>,
     cache: Mutex<RangeCache>,
     /// Reads in the past that replicas on this node answered.
@@ -152,8 +150,7 @@ pub struct Router {
     pub(crate) remote_requests: AtomicU64,
     /// What [`Router::closed_nearby`] found, and when.
     nearby: Mutex<Option<(Instant, Timestamp)>>,
-    /// Nodes that could not be reached, and when.
-    unreached: Mutex<BTreeMap<NodeId, Instant>>,
+    links: Arc<Links>,
     rng: Mutex<Rng>,
 }
 
@@ -176,20 +173,20 @@ pub(crate) struct Parts {
 
 impl Router {
     pub(crate) fn new(parts: Parts, entropy: &Entropy) -> Arc<Self> {
+        let node = parts.host.node();
         Arc::new(Router {
-            node: parts.host.node(),
+            node,
+            links: Links::new(node, parts.transport, parts.directory.clone(), parts.tasks.clone()),
             clock: parts.clock,
             tasks: parts.tasks,
             registry: parts.registry,
             leaseholders: parts.leaseholders,
             host: parts.host,
-            transport: parts.transport,
             directory: parts.directory,
             cache: Mutex::new(RangeCache::default()),
             follower_reads: AtomicU64::new(0),
             remote_requests: AtomicU64::new(0),
             nearby: Mutex::default(),
-            unreached: Mutex::default(),
             rng: Mutex::new(entropy.fork("router").rng()),
         })
     }
@@ -200,8 +197,7 @@ impl Router {
         if leader == self.node {
             return self.leaseholders.by_id(replica.range_id()).map(|_| leader);
         }
-        let unreached = self.unreached.lock().get(&leader).is_some_and(|at| at.elapsed() < UNREACHED);
-        (!unreached && !self.host.is_lost(leader)).then_some(leader)
+        (!self.links.failed_within(leader, UNREACHED) && !self.host.is_lost(leader)).then_some(leader)
     }
 
     /// The route to `key` if it needs no lookup.
@@ -308,9 +304,9 @@ impl Router {
         }
         let live = |node: NodeId| nodes.iter().any(|n| n.id == node && n.live);
         let near = descriptor.replicas.iter().map(|r| r.node).find(|n| region(*n) == Some(ours) && live(*n))?;
-        let batch = Batch { range: route.range, header: *header, request: request.clone() };
+        let batch = Batch { range: route.range, header: *header, request: request.clone(), forward: false };
         let body = postcard::to_stdvec(&Envelope::Nearby(batch)).ok()?;
-        let answer = self.transport.call(near, TrafficClass::Kv, Service::Kv, body.into(), CALL_TIMEOUT).await.ok()?;
+        let answer = self.links.call(near, body.into(), CALL_TIMEOUT).await.ok()?;
         postcard::from_bytes::<Option<Response>>(&answer).ok()?
     }
 
@@ -333,21 +329,13 @@ impl Router {
             Target::Local(state) => self.leaseholders.execute(state, header, &request).await,
             Target::Remote(node) => {
                 self.remote_requests.fetch_add(1, Ordering::Relaxed);
-                let timeout = if request.may_wait_for_locks() { LOCK_CALL_TIMEOUT } else { CALL_TIMEOUT };
-                let envelope = Envelope::Batch(Batch { range: route.range, header: *header, request });
-                let body =
-                    postcard::to_stdvec(&envelope).map_err(|e| SendError::Kv(KvError::Internal(format!("encoding a request: {e}"))))?;
-                let call = self.transport.call(*node, TrafficClass::Kv, Service::Kv, body.into(), timeout);
-                match self.unless_lost(route.range, *node, call).await {
-                    Ok(bytes) => postcard::from_bytes::<Result<Response, Refusal>>(&bytes)
-                        .map_err(|e| SendError::Kv(KvError::Internal(format!("decoding the answer of {node}: {e}"))))?,
-                    Err(TransportError::NoAnswer(_)) => {
-                        self.not_reached(route.range, *node);
-                        return Err(SendError::NoAnswer(format!("no answer from {node}")));
-                    }
-                    Err(_) => {
-                        self.not_reached(route.range, *node);
-                        return Err(SendError::Stale);
+                let to = self.way_to(route, *node);
+                let batch = Batch { range: route.range, header: *header, request, forward: to != *node };
+                match self.call_replica(to, batch).await {
+                    Ok(answer) => answer,
+                    Err(error) => {
+                        self.cache.lock().next_target(route.range);
+                        return Err(error);
                     }
                 }
             }
@@ -378,6 +366,7 @@ impl Router {
                 SendError::Stale
             }
             Refusal::Ambiguous(m) => SendError::Unknown(m),
+            Refusal::NotAnswered(node) => SendError::NoAnswer(format!("no answer from {node}, asked by another node")),
             Refusal::Kv(e) => SendError::Kv(e),
             Refusal::Unsettled { target, anchor, key, push_to, suspect } => {
                 self.settle_for(route, header, (target, anchor), key, push_to, suspect).await;
@@ -407,9 +396,36 @@ impl Router {
         })
     }
 
-    fn not_reached(&self, range: RangeId, node: NodeId) {
-        self.unreached.lock().insert(node, Instant::now());
-        self.cache.lock().next_target(range);
+    /// The node to send a request for the leaseholder `leader` to: that one, or, if it cannot be reached from here, another voter of the range, to pass it on.
+    fn way_to(&self, route: &Route, leader: NodeId) -> NodeId {
+        if !self.links.is_unreached(leader) {
+            return leader;
+        }
+        let Some(cached) = self.cache.lock().get(&route.span.start) else { return leader };
+        let mut others: Vec<NodeId> = voters(&cached.descriptor);
+        others.retain(|n| *n != leader && *n != self.node && !self.links.is_unreached(*n));
+        if others.is_empty() { leader } else { others[cached.tries as usize % others.len()] }
+    }
+
+    /// Sends a request to the replica of its range on `node`, and takes what that answers. Errors: `Stale`, if it certainly did not get there, and `NoAnswer`.
+    async fn call_replica(&self, node: NodeId, batch: Batch) -> Result<Result<Response, Refusal>, SendError> {
+        let timeout = if batch.request.may_wait_for_locks() { LOCK_CALL_TIMEOUT } else { CALL_TIMEOUT };
+        let range = batch.range;
+        let body = postcard::to_stdvec(&Envelope::Batch(batch))
+            .map_err(|e| SendError::Kv(KvError::Internal(format!("encoding a request: {e}"))))?;
+        match self.unless_lost(range, node, self.links.call(node, body.into(), timeout)).await {
+            Ok(bytes) => {
+                postcard::from_bytes(&bytes).map_err(|e| SendError::Kv(KvError::Internal(format!("decoding the answer of {node}: {e}"))))
+            }
+            Err(TransportError::NoAnswer(_)) => {
+                self.links.failed(node);
+                Err(SendError::NoAnswer(format!("no answer from {node}")))
+            }
+            Err(_) => {
+                self.links.failed(node);
+                Err(SendError::Stale)
+            }
+        }
     }
 
     /// Waits for the answer of `node`, but no longer than it is there, where this node can know: a frozen leaseholder keeps its connections,
@@ -421,19 +437,20 @@ impl Router {
         call: impl Future<Output = Result<Bytes, TransportError>>,
     ) -> Result<Bytes, TransportError> {
         let in_common = self.host.replica(range).is_some_and(|r| r.descriptor().replica_on(node).is_some());
-        if !in_common {
-            return call.await;
-        }
-        if self.host.is_lost(node) {
+        let is_lost = || in_common && self.host.is_lost(node);
+        if is_lost() {
             return Err(TransportError::Unreachable(node));
         }
         tokio::pin!(call);
+        let silent = self.links.until_silent(node);
+        tokio::pin!(silent);
         loop {
             tokio::select! {
                 biased;
                 outcome = &mut call => return outcome,
-                () = sleep(LOST_CHECK) => {
-                    if self.host.is_lost(node) {
+                () = &mut silent => return Err(TransportError::NoAnswer(node)),
+                () = sleep(LOST_CHECK), if in_common => {
+                    if is_lost() {
                         return Err(TransportError::NoAnswer(node));
                     }
                 }
@@ -551,7 +568,7 @@ impl Router {
     /// A quick question to another node; `None` if it does not answer.
     async fn question<T: serde::de::DeserializeOwned>(&self, node: NodeId, envelope: &Envelope) -> Option<T> {
         let body = postcard::to_stdvec(envelope).ok()?;
-        let answer = self.transport.call(node, TrafficClass::Kv, Service::Kv, body.into(), ALIVE_TIMEOUT).await.ok()?;
+        let answer = self.links.question(node, body.into()).await?;
         postcard::from_bytes(&answer).ok()
     }
 
@@ -596,7 +613,7 @@ impl Router {
         }
         if let Ok(body) = postcard::to_stdvec(&Envelope::Node(message)) {
             // Lost ones are repeated: waiters report again and again.
-            let _ = self.transport.send(node, TrafficClass::Kv, Service::Kv, body.into());
+            self.links.tell(node, body.into());
         }
     }
 
@@ -609,6 +626,7 @@ impl Router {
             Envelope::Alive(attempts) => postcard::to_stdvec(&attempts.iter().map(|a| self.registry.is_alive(*a)).collect::<Vec<_>>()),
             Envelope::Locks => postcard::to_stdvec(&self.leaseholders.inventory()),
             Envelope::Sessions(attempts) => postcard::to_stdvec(&attempts.iter().map(|a| self.registry.session_of(*a)).collect::<Vec<_>>()),
+            Envelope::Relay { to, body } => postcard::to_stdvec(&self.links.pass_on(to, body).await),
             Envelope::Node(message) => {
                 self.registry.hear(message, self);
                 Ok(Vec::new())
@@ -629,9 +647,24 @@ impl Router {
         while self.leader_of(&*replica).is_none() && Instant::now() < until {
             sleep(NEWS_CHECK).await;
         }
-        match self.leaseholders.by_id(batch.range) {
-            Some(state) => self.leaseholders.execute(&state, &batch.header, &batch.request).await,
-            None => Err(refusal(replica.lease().err().and_then(|e| e.leader).filter(|n| !self.host.is_lost(*n)))),
+        if let Some(state) = self.leaseholders.by_id(batch.range) {
+            return self.leaseholders.execute(&state, &batch.header, &batch.request).await;
+        }
+        let leader = replica.lease().err().and_then(|e| e.leader).filter(|n| !self.host.is_lost(*n));
+        match leader {
+            Some(leader) if batch.forward && leader != self.node && !self.links.is_unreached(leader) => self.pass_on(leader, batch).await,
+            _ => Err(refusal(leader)),
+        }
+    }
+
+    /// Passes a request on to the leaseholder that its sender cannot reach.
+    async fn pass_on(&self, leader: NodeId, batch: Batch) -> Result<Response, Refusal> {
+        let range = batch.range;
+        match self.call_replica(leader, Batch { forward: false, ..batch }).await {
+            Ok(answer) => answer,
+            Err(SendError::NoAnswer(_)) => Err(Refusal::NotAnswered(leader)),
+            Err(SendError::Kv(e)) => Err(Refusal::Kv(e)),
+            Err(_) => Err(Refusal::NotLeaseholder(meridian_replication::api::NotLeaseholder { range, leader: None })),
         }
     }
 
@@ -639,6 +672,7 @@ impl Router {
     pub(crate) fn hear(&self, body: &[u8]) {
         match postcard::from_bytes::<Envelope>(body) {
             Ok(Envelope::Node(message)) => self.registry.hear(message, self),
+            Ok(Envelope::Relay { to, body }) => self.links.pass_on_message(to, body),
             Ok(_) => tracing::warn!("a KV request came as a one-way message"),
             Err(e) => tracing::warn!(error = %e, "malformed KV message"),
         }

@@ -235,15 +235,30 @@ impl GrpcTransport {
         self.address
     }
 
-    /// For tests: cuts (or restores) what goes to `peer` and what comes from it. What is cut vanishes.
+    /// For tests: cuts (or restores) what goes to `peer` and what comes from it. What is cut vanishes; and since no stream survives a gap, what is
+    /// restored begins with new ones.
     pub fn block(&self, peer: NodeId, outgoing: bool, incoming: bool) {
         let mut blocked = self.core.blocked.write();
+        let was = (blocked.outgoing.contains(&peer), blocked.incoming.contains(&peer));
         let mut set = |on: bool, set: fn(&mut Blocked) -> &mut BTreeSet<NodeId>| match on {
             true => _ = set(&mut blocked).insert(peer),
             false => _ = set(&mut blocked).remove(&peer),
         };
         set(outgoing, |b| &mut b.outgoing);
         set(incoming, |b| &mut b.incoming);
+        if (was.0 && !outgoing) || (was.1 && !incoming) {
+            self.end_streams(peer);
+        }
+    }
+
+    /// Ends the streams to `peer`; the next use opens new ones.
+    fn end_streams(&self, peer: NodeId) {
+        self.core.links.write().retain(|(node, _), link| {
+            if *node == peer {
+                link.stop.cancel();
+            }
+            *node != peer
+        });
     }
 
     /// Counters since the start.
@@ -338,13 +353,7 @@ impl Transport for GrpcTransport {
         if self.peers.write().insert(node, address.clone()).is_none_or(|old| old == address) {
             return;
         }
-        // Streams to the old address end; the next use opens new ones.
-        self.core.links.write().retain(|(peer, _), link| {
-            if *peer == node {
-                link.stop.cancel();
-            }
-            *peer != node
-        });
+        self.end_streams(node);
     }
 
     fn clock_refused(&self, from: NodeId) -> bool {
