@@ -18,6 +18,7 @@ pub(crate) mod closed;
 pub mod consistency;
 pub(crate) mod liveness;
 pub mod placement;
+pub(crate) mod reach;
 pub mod registry;
 pub mod store;
 pub mod transport;

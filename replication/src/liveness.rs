@@ -56,6 +56,7 @@ use tokio::time::Instant;
 
 use crate::api::NodeId;
 use crate::closed::{Closed, Delta};
+use crate::reach::Reach;
 
 /// Epochs of one peer that may still matter: two would do, as a promise lasts a few intervals.
 const EPOCHS_KEPT: usize = 4;
@@ -99,6 +100,8 @@ pub(crate) struct LivenessMessage {
     pub to_incarnation: u64,
     /// The duration that the sender works with, in microseconds.
     pub duration_micros: u64,
+    /// How wide the sender's clock reads (`latest` − `earliest`), in microseconds.
+    pub width_micros: u64,
     /// Peers that fell silent lately: not heard of for the suspicion time.
     pub missing: Vec<NodeId>,
     /// The sender lately refused what the receiver sent, because the receiver's clock reads too far ahead.
@@ -150,6 +153,8 @@ struct Seen {
     missing: Vec<NodeId>,
     /// Whether it refuses what we send for the sake of our clock, by its last word.
     refuses_us: bool,
+    /// How wide its clock reads, by its last word.
+    width: Duration,
     /// How far it has got with our closed timestamps, by its last word: our incarnation, stream, sequence.
     closed_upto: (u64, u64, u64),
 }
@@ -246,17 +251,25 @@ pub(crate) struct Peers {
     incarnation: u64,
     /// Neither votes nor campaigns until `earliest` has passed this.
     silent_until: Timestamp,
+    reach: Reach,
     entropy: Entropy,
     peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
 }
 
 impl Peers {
-    pub(crate) fn new(clock: Clock, config: LivenessConfig, entropy: &Entropy) -> Self {
+    /// `durable`: the farthest that promises of earlier processes on this store may reach, as it remembers.
+    pub(crate) fn new(clock: Clock, config: LivenessConfig, durable: Duration, entropy: &Entropy) -> Self {
         let entropy = entropy.fork("liveness");
-        let silent_until = clock.now().latest.plus(config.duration);
+        let reach = Reach::new(config.duration, durable);
+        let silent_until = clock.now().latest.plus(reach.farthest());
         // The clock separates this process from its predecessor even if both were handed the same seed.
         let incarnation = (entropy.rng().random::<u64>() ^ clock.now().latest.as_raw()) | 1;
-        Peers { clock, config, incarnation, silent_until, entropy, peers: RwLock::default() }
+        Peers { clock, config, incarnation, silent_until, reach, entropy, peers: RwLock::default() }
+    }
+
+    /// How far promises reach.
+    pub(crate) fn reach(&self) -> &Reach {
+        &self.reach
     }
 
     /// Whether this node started too recently to vote.
@@ -282,6 +295,7 @@ impl Peers {
                     live: false,
                     missing: Vec::new(),
                     refuses_us: false,
+                    width: Duration::ZERO,
                     closed_upto: (0, 0, 0),
                 }),
             })
@@ -292,20 +306,23 @@ impl Peers {
     /// What to tell `node` now.
     pub(crate) fn message(&self, node: NodeId, at: Instant, closed: &Closed, refuses_you: bool) -> LivenessMessage {
         let peer = self.peer(node);
-        let (age, to_incarnation, (ours, stream, upto)) = {
+        let (age, to_incarnation, theirs, (ours, stream, upto)) = {
             let seen = peer.seen.lock();
-            (seen.heard.map(|heard| at.saturating_duration_since(heard)), seen.incarnation, seen.closed_upto)
+            (seen.heard.map(|heard| at.saturating_duration_since(heard)), seen.incarnation, seen.width, seen.closed_upto)
         };
         let position = if ours == self.incarnation { (stream, upto) } else { (0, 0) };
         let delta = (to_incarnation != 0).then(|| closed.feed.delta(node, to_incarnation, position)).flatten();
         let age = age.filter(|age| *age <= self.config.suspect);
-        let promise = age.and_then(|age| peer.renew(self.clock.now(), self.config.duration, age));
+        let now = self.clock.now();
+        let width = now.latest.since(now.earliest);
+        let promise = age.and_then(|age| peer.renew(now, self.reach.of(width + theirs, at), age));
         let duration_micros = u64::try_from(self.config.duration.as_micros()).unwrap_or(u64::MAX);
         LivenessMessage {
             incarnation: self.incarnation,
             promise,
             to_incarnation,
             duration_micros,
+            width_micros: u64::try_from(width.as_micros()).unwrap_or(u64::MAX),
             missing: self.missing(at),
             refuses_you,
             closed: delta,
@@ -359,6 +376,7 @@ impl Peers {
             seen.heard = Some(at);
             seen.missing.clone_from(&message.missing);
             seen.refuses_us = message.refuses_you;
+            seen.width = Duration::from_micros(message.width_micros);
             seen.closed_upto = message.closed_upto;
         }
         let ours = u64::try_from(self.config.duration.as_micros()).unwrap_or(u64::MAX);

@@ -122,6 +122,7 @@ async fn heartbeats(ctx: Arc<Context>) {
                 }
             }
             bound.look(&ctx);
+            remember_reach(&ctx, now);
             judge_own_clock(&ctx, &peers, now, &mut suspected);
         }
         count += 1;
@@ -129,6 +130,27 @@ async fn heartbeats(ctx: Arc<Context>) {
             tracing::info!(node = %ctx.node, peer = %node, "peer has fallen silent");
             ctx.tell_workers(|| Internal::Peer(node, crate::liveness::PeerEvent::Down));
         }
+    }
+}
+
+/// Makes durable how far promises are to reach, if clocks have become so much worse, or better.
+fn remember_reach(ctx: &Arc<Context>, now: Instant) {
+    let Some(reach) = ctx.peers.reach().to_write(now, !ctx.peers.silent(ctx.clock.now())) else { return };
+    let mut batch = Batch::new();
+    layout::put_reach(&mut batch, reach);
+    let me = ctx.clone();
+    let submitted = ctx.log_writer.submit(
+        batch,
+        Box::new(move |outcome| {
+            match &outcome {
+                Ok(()) => tracing::info!(node = %me.node, ?reach, "promises may reach so far"),
+                Err(error) => tracing::warn!(node = %me.node, ?reach, %error, "promises cannot reach so far: it cannot be made durable"),
+            }
+            me.peers.reach().written(reach, outcome.is_ok());
+        }),
+    );
+    if submitted.is_err() {
+        ctx.peers.reach().written(reach, false);
     }
 }
 

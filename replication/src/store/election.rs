@@ -110,9 +110,9 @@ impl Replica {
         if self.is_leader() {
             return Timestamp::ZERO;
         }
-        let served = self.handle.as_ref().and_then(|h| h.lease_end());
-        let kept = self.transfer.as_ref().and_then(|t| t.kept.as_ref()).map(|kept| kept.expiration(&self.ctx.clock));
-        served.max(kept).unwrap_or(Timestamp::ZERO)
+        let Some(handle) = &self.handle else { return Timestamp::ZERO };
+        let kept = self.transfer.as_ref().and_then(|t| t.kept.as_ref()).map(|kept| handle.end_of(kept));
+        handle.lease_end().max(kept).unwrap_or(Timestamp::ZERO)
     }
 
     /// Whether a request for a vote may reach Raft.
@@ -216,7 +216,7 @@ impl Replica {
             return true;
         }
         if let Some(basis) = handle.set_lease(None) {
-            if now.earliest <= basis.expiration(&self.ctx.clock) {
+            if now.earliest <= handle.end_of(&basis) {
                 handle.set_lease(Some(basis));
                 return false;
             }
@@ -322,12 +322,11 @@ impl Replica {
         if let Some(handle) = &self.handle {
             // Stepping down by itself, this replica must not vote before everything that it may have served under is over. A leader
             // that was elected meanwhile is the proof that it is.
-            if let Some(end) = handle.lease_end()
+            if let Some(basis) = handle.set_lease(None)
                 && !legit
             {
-                self.hold_until = self.hold_until.max(end);
+                self.hold_until = self.hold_until.max(handle.end_of(&basis));
             }
-            handle.set_lease(None);
         }
         if self.lease_of.take().is_some() {
             tracing::debug!(node = %self.ctx.node, range = %self.range, "lease ended");
@@ -337,8 +336,8 @@ impl Replica {
         if let Some(transfer) = &self.transfer
             && let Some(kept) = transfer.kept.as_ref()
         {
-            if !legit {
-                self.hold_until = self.hold_until.max(kept.expiration(&self.ctx.clock));
+            if let Some(handle) = self.handle.as_ref().filter(|_| !legit) {
+                self.hold_until = self.hold_until.max(handle.end_of(kept));
             }
             self.end_transfer(false);
         }
@@ -392,8 +391,8 @@ impl Replica {
             let matched = self.raw.raft.prs().get(target).is_some_and(|p| p.matched >= last);
             if self.pending.is_empty() && matched && self.staged.is_none() {
                 // Nothing is in flight and nothing can come: from here on the lease is gone for this term.
-                if let Some(kept) = transfer.kept.take() {
-                    self.hold_until = self.hold_until.max(kept.expiration(&self.ctx.clock));
+                if let Some((kept, handle)) = transfer.kept.take().zip(self.handle.as_ref()) {
+                    self.hold_until = self.hold_until.max(handle.end_of(&kept));
                 }
                 transfer.ticks = 0;
                 let handover = self.ctx.events.hand_over(self.range);
@@ -480,7 +479,7 @@ impl Replica {
     /// Holds still for as long as promises of a lost predecessor may stand.
     pub(crate) fn hold_after_loss(&mut self) {
         let now = self.ctx.clock.now();
-        self.hold_until = self.hold_until.max(now.latest.plus(self.ctx.config.liveness.duration));
+        self.hold_until = self.hold_until.max(now.latest.plus(self.ctx.peers.reach().farthest()));
     }
 
     /// The only voter needs nobody's consent and waits for nobody.

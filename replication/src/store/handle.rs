@@ -69,6 +69,8 @@ pub struct ReplicaHandle {
     worker: mpsc::Sender<WorkerMessage>,
     descriptor: RwLock<Arc<RangeDescriptor>>,
     lease: RwLock<Option<LeaseBasis>>,
+    /// The farthest that any lease served under here has reached. What a lease rests on may change and its end come nearer; what was served stays served.
+    reached: AtomicU64,
     /// As commands say.
     closed: AtomicU64,
     /// As published for this range by the feed, at the latest time that it left.
@@ -106,6 +108,7 @@ impl ReplicaHandle {
             worker,
             descriptor: RwLock::new(descriptor),
             lease: RwLock::new(None),
+            reached: AtomicU64::new(0),
             closed: AtomicU64::new(0),
             published: AtomicU64::new(0),
             sides: sides.clone(),
@@ -168,9 +171,14 @@ impl ReplicaHandle {
         self.lease.read().as_ref().map(|b| b.term)
     }
 
-    /// The end of the lease held, whether it has passed or not.
+    /// The end of the lease held, whether it has passed or not, and of all that was served under it while it rested on other promises.
     pub(crate) fn lease_end(&self) -> Option<Timestamp> {
-        self.lease.read().as_ref().map(|b| b.expiration(&self.clock))
+        self.lease.read().as_ref().map(|b| self.end_of(b))
+    }
+
+    /// The same of a lease that was taken away: nothing is served under it any more.
+    pub(crate) fn end_of(&self, basis: &LeaseBasis) -> Timestamp {
+        basis.expiration(&self.clock).max(Timestamp::from_raw(self.reached.load(Ordering::SeqCst)))
     }
 
     /// Counts the promises of `peer` in `epoch` from now on.
@@ -235,6 +243,10 @@ impl RangeReplica for ReplicaHandle {
         if expiration <= self.clock.now().earliest {
             // Cut off from its quorum, it leads in name only; nobody knows a better address yet.
             return Err(NotLeaseholder { range: self.range, leader: None });
+        }
+        // Under the lock of the lease: whoever takes it away finds this.
+        if expiration.as_raw() > self.reached.load(Ordering::Relaxed) {
+            self.reached.fetch_max(expiration.as_raw(), Ordering::SeqCst);
         }
         Ok(Lease { term: basis.term, low_water: basis.low_water, expiration, span_epoch: self.descriptor.read().span_epoch })
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   Log    0 u64 ‖ 0 u64 ‖ 0x00                      counter of range ids given out by this node (there is no range 0)
+//!          0 u64 ‖ 1 u64 ‖ 0x00                      how far promises of this node may reach, if ever beyond the ordinary, in microseconds
 //!          range u64 ‖ replica u64 ‖ 0x00            hard state (Raft's encoding)
 //!          range u64 ‖ replica u64 ‖ 0x01            truncated: index u64, term u64
 //!          range u64 ‖ replica u64 ‖ 0x02 ‖ index    entry (Raft's encoding)
@@ -14,6 +15,8 @@
 //! ```
 //! The log is keyed by the replica's id too. `Log` and `Meta` become durable at different moments, so after a crash the log of a replica
 //! may outlive the state that says it exists; under its own key it cannot be mistaken for that of a later incarnation.
+
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use meridian_clock::Timestamp;
@@ -58,6 +61,24 @@ impl StoreIdent {
     pub fn write(&self, batch: &mut Batch) {
         batch.put(Space::Meta, vec![0], to_bytes(self));
     }
+}
+
+fn reach_key() -> Bytes {
+    // Range 0 does not exist; its log holds what must be durable by itself.
+    hard_state_key(RangeId(0), ReplicaId(1))
+}
+
+/// How far promises of this node may reach; zero if they never reached beyond the ordinary.
+pub fn read_reach(reader: &dyn Reader) -> Result<Duration, StorageError> {
+    let Some(bytes) = reader.get(Space::Log, &reach_key())? else { return Ok(Duration::ZERO) };
+    let micros = bytes.as_ref().try_into().map(u64::from_be_bytes);
+    micros.map(Duration::from_micros).map_err(|_| StorageError::Corruption("the reach of promises is malformed".into()))
+}
+
+/// Writes it.
+pub fn put_reach(batch: &mut Batch, reach: Duration) {
+    let micros = u64::try_from(reach.as_micros()).unwrap_or(u64::MAX);
+    batch.put(Space::Log, reach_key(), Bytes::copy_from_slice(&micros.to_be_bytes()));
 }
 
 /// The descriptor record of an initialised replica.

@@ -158,7 +158,7 @@ impl Store {
         let range_ids = Arc::new(RangeIds::load(&*engine, node, log_writer.clone())?);
         let ctx = Arc::new(Context {
             node,
-            peers: Peers::new(clock.clone(), config.liveness, &entropy),
+            peers: Peers::new(clock.clone(), config.liveness, layout::read_reach(&*engine)?, &entropy),
             config,
             engine,
             log_writer,

@@ -195,6 +195,8 @@ pub struct Overrides {
     pub slow: Option<f64>,
     /// Old versions are collected after so many milliseconds; 0: never.
     pub ttl: Option<u64>,
+    /// The bound on the error of all clocks, in milliseconds.
+    pub clock_error: Option<u64>,
     /// Only the faults and workloads of the first generation.
     pub narrow: bool,
     /// Mechanisms switched off.
@@ -229,6 +231,9 @@ impl fmt::Display for Overrides {
         if let Some(ttl) = self.ttl {
             write!(f, " --ttl {ttl}")?;
         }
+        if let Some(millis) = self.clock_error {
+            write!(f, " --clock-error {millis}")?;
+        }
         if self.narrow {
             write!(f, " --narrow")?;
         }
@@ -249,7 +254,10 @@ impl Plan {
         let nodes = overrides.nodes.unwrap_or(drawn);
         let regions = if rng.random_bool(0.5) { 1 } else { 3 };
         let replication_factor = if nodes >= 5 && rng.random_bool(0.3) { 5 } else { 3 };
-        let clock_errors = clock_errors(&mut rng, nodes);
+        let mut clock_errors = clock_errors(&mut rng, nodes);
+        if let Some(millis) = overrides.clock_error {
+            clock_errors = vec![Duration::from_millis(millis); nodes];
+        }
         let share = *[0.0, 0.1, 0.25, 0.5].choose(&mut rng).unwrap_or(&0.25);
         let mut faults: Vec<Fault> = Fault::FIRST.into_iter().filter(|_| rng.random_bool(share)).collect();
         // What came later has its own source of choices, so that seeds of the first generation keep their meaning.

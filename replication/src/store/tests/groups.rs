@@ -118,6 +118,46 @@ async fn a_node_beyond_its_clock_bound_takes_itself_out() {
     }
 }
 
+/// Clocks worsen on all nodes at once: leases go on, and no leader follows another too early, whoever restarts and forgets what it promised. Once clocks are
+/// better, failover is as quick as ever.
+#[tokio::test(start_paused = true)]
+async fn leases_slow_down_with_the_clocks_and_do_not_stop() {
+    for seed in 0..8 {
+        let mut world = World::replicated(40 + seed, 3).await;
+        world.put("\x10a", "1").await;
+        let worsen = |world: &World, error: Duration| world.nodes.values().for_each(|node| node.source.set_error(error));
+        worsen(&world, 400 * MS);
+        world.run(Duration::from_secs(2)).await;
+        for round in 0..20 {
+            assert!(world.leaseholder(TABLES).is_some(), "seed {seed}: no lease in round {round}");
+            world.put("\x10b", "2").await;
+            world.run(100 * MS).await;
+        }
+        let (holder, _) = world.leaseholder(TABLES).unwrap();
+        let [second, third] = [1, 2].map(|n| NodeId((holder.0 - 1 + n) % 3 + 1));
+        world.network.partition(holder, second);
+        let pause = MS * world.rng.random_range(500..3000);
+        world.run(pause).await;
+        // The other follower forgets a promise that still stands, and its clock is better than the one it was given by.
+        world.crash(third);
+        if seed % 2 == 0 {
+            world.nodes[&third].source.set_error(MS);
+        }
+        world.start(third);
+        world.network.partition(holder, third);
+        world.put("\x10c", "3").await;
+        world.network.heal_all();
+        worsen(&world, MS);
+        world.run(Duration::from_secs(8)).await;
+        let (holder, _) = world.leaseholder(TABLES).unwrap();
+        world.crash(holder);
+        let start = tokio::time::Instant::now();
+        world.put("\x10d", "4").await;
+        // The promises of before alone would have lasted longer.
+        assert!(start.elapsed() < Duration::from_secs(2), "seed {seed}: {:?}", start.elapsed());
+    }
+}
+
 /// The voter that promised restarts, forgets, and must not vote against its promise.
 #[tokio::test(start_paused = true)]
 async fn a_restarted_voter_keeps_silent() {
