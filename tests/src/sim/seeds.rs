@@ -51,6 +51,11 @@ pub fn regressions() -> Vec<Regression> {
             showed: "a node whose clock had jumped back since its election began its lease below what the earlier one had served (L2)",
         },
         Regression {
+            seed: 60,
+            overrides: Overrides { clock_error: Some(300), ..Overrides::default() },
+            showed: "the end of a lease came nearer when a voter left, and its leader stepped down and held still for that end only (L2)",
+        },
+        Regression {
             seed: 300_307,
             overrides: Overrides { strikes: Some(vec![1, 2, 4, 5]), clients: Some(2), ..Overrides::default() },
             showed: "a lease that stayed after a failed move was never valid again: it counted promises of epochs that had changed meanwhile",
