@@ -88,11 +88,30 @@ async fn a_cut_off_leaseholder_stops_serving_before_another_starts() {
     assert_eq!(world.get(1, "\x10a").as_deref(), Some("2"));
 }
 
+/// One host smears a leap second, the others do not, and its source says honestly how far it may be off: everybody goes on.
+#[tokio::test(start_paused = true)]
+async fn a_leap_second_smeared_honestly_is_waited_out() {
+    let mut world = World::replicated(33, 3).await;
+    for node in [1, 2, 3, 1] {
+        let source = world.nodes[&NodeId(node)].source.clone();
+        for step in (0..=50).chain((0..=50).rev()) {
+            source.set_skew_nanos(-step * 20_000_000);
+            source.set_error(MS * (step as u32 * 20 + 5));
+            world.run(100 * MS).await;
+            if step % 10 == 0 {
+                world.put("\x10a", "1").await;
+            }
+        }
+        assert!((1..=3).all(|n| world.store(n).clock_verdict().borrow().is_none()), "n{node} smeared");
+    }
+}
+
 /// One clock jumps, forward or back, or stands still: its node finds out from its peers and takes itself out; the others go on, also together with their
 /// own differences within the bounds.
 #[tokio::test(start_paused = true)]
 async fn a_node_beyond_its_clock_bound_takes_itself_out() {
-    for (seed, jump) in [(30, 150_i64), (31, -150), (32, 0)] {
+    // By so many milliseconds at once, or by so much a second: a leap second smeared that the source knows nothing of.
+    for (seed, jump, drift) in [(30, 150_i64, 0_i64), (31, -150, 0), (32, 0, -1000), (34, 0, -50), (35, 0, 50)] {
         let mut world = World::replicated(seed, 3).await;
         world.put("\x10a", "1").await;
         world.run(Duration::from_secs(2)).await;
@@ -101,17 +120,16 @@ async fn a_node_beyond_its_clock_bound_takes_itself_out() {
         if jump != 0 {
             source.set_skew_nanos(jump * 1_000_000);
         }
-        for step in 1..60_i64 {
+        for step in 1..if drift.abs() == 50 { 100 } else { 60 } {
             if jump == 0 {
-                // Frozen: it falls behind by as much as time passes.
-                source.set_skew_nanos(-step * 50_000_000);
+                source.set_skew_nanos(step * drift * 50_000);
             }
             world.run(50 * MS).await;
         }
         let verdicts: Vec<bool> = (1..=3).map(|n| world.store(n).clock_verdict().borrow().is_some()).collect();
-        assert_eq!(verdicts, [false, false, true], "seed {seed}, jump of {jump} ms");
+        assert_eq!(verdicts, [false, false, true], "seed {seed}, jump of {jump} ms, drift of {drift} ms a second");
         let why = world.store(3).clock_verdict().borrow().clone().unwrap();
-        assert!(why.contains(if jump > 0 { "ahead of" } else { "behind" }) && why.contains("2 of 2"), "{why}");
+        assert!(why.contains(if jump + drift > 0 { "ahead of" } else { "behind" }) && why.contains("2 of 2"), "{why}");
         // The server exits on the verdict; here that is a crash.
         world.crash(NodeId(3));
         world.put("\x10a", "2").await;
