@@ -1,4 +1,4 @@
-//! Bulk loading (COPY FROM): rows that the session has parsed, written in batches with the checks of INSERT and its foreign key notes.
+//! Bulk loading (COPY FROM, and INSERT of many rows): rows written in batches with the checks of INSERT and its foreign key notes.
 //!
 //! A load that fits one batch is written as an INSERT would: one batched locking read of its unique keys, then the buffer. A longer one is laid early
 //! (`KvTxn::lay`): batch after batch goes out as intents that must be new, while the next one is parsed. So an error may come a few batches after the
@@ -21,7 +21,7 @@ use crate::plan::node::RowChecks;
 use crate::types::Datum;
 
 /// Rows of a batch.
-const BATCH_ROWS: usize = 4096;
+pub const BULK_ROWS: usize = 4096;
 /// Bytes of a batch in memory, about.
 const BATCH_BYTES: usize = 4 << 20;
 /// Bytes of entries that are laid in one request.
@@ -29,11 +29,11 @@ const PORTION_BYTES: usize = 1 << 20;
 /// Batches kept to name the row that an error is about: more than can be on their way.
 const RECENT_BATCHES: usize = 6;
 
-/// A row and its line in the input.
-type Line = (u64, Vec<Datum>);
+/// A row and its line in the input, if it has one.
+type Line = (Option<u64>, Vec<Datum>);
 
-/// A load in progress. Rows given to [`CopyWriter::push`] are buffered; [`CopyWriter::finish`] writes the rest and checks foreign keys.
-pub struct CopyWriter {
+/// A load in progress. Rows given to [`BulkWriter::push`] are buffered; [`BulkWriter::finish`] writes the rest.
+pub struct BulkWriter {
     writer: TableWriter,
     checks: Arc<RowChecks>,
     /// Where the entries of each index lie.
@@ -47,7 +47,7 @@ pub struct CopyWriter {
     recent: VecDeque<Vec<Line>>,
 }
 
-impl CopyWriter {
+impl BulkWriter {
     /// For a table. `alone`: the load is the whole transaction.
     pub fn new(relation: &Arc<RelationDescriptor>, checks: Arc<RowChecks>, alone: bool) -> Result<Self> {
         let writer = TableWriter::new(relation)?;
@@ -56,15 +56,15 @@ impl CopyWriter {
         let keep = !alone || !table.foreign_keys.is_empty() || !table.referenced_by.is_empty();
         let spans = writer.layouts.iter().map(|l| Span::prefix(l.prefix.clone())).collect();
         let (rows, recent) = (Vec::new(), VecDeque::new());
-        Ok(CopyWriter { writer, checks, spans, rows, bytes: 0, written: 0, keep, laying: false, recent })
+        Ok(BulkWriter { writer, checks, spans, rows, bytes: 0, written: 0, keep, laying: false, recent })
     }
 
     /// Adds a full row: all columns in descriptor order, defaults filled in.
-    pub async fn push(&mut self, line: u64, mut row: Vec<Datum>, cx: &mut ExecContext<'_>) -> Result<()> {
+    pub async fn push(&mut self, line: Option<u64>, mut row: Vec<Datum>, cx: &mut ExecContext<'_>) -> Result<()> {
         check_row(&self.writer.relation, &self.checks, &mut row, cx)?;
         self.bytes += value::row_size(&row);
         self.rows.push((line, row));
-        if self.rows.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES {
+        if self.rows.len() >= BULK_ROWS || self.bytes >= BATCH_BYTES {
             self.laying = self.laying || self.spans.iter().all(|span| cx.txn.can_lay(span));
             self.flush(cx).await?;
         }
@@ -143,21 +143,20 @@ impl CopyWriter {
         kv_error(KvError::KeyExists { key: key.clone() })
     }
 
-    fn at_line(&self, mut error: SqlError, line: u64) -> SqlError {
-        if error.kv().is_none() {
+    fn at_line(&self, mut error: SqlError, line: Option<u64>) -> SqlError {
+        if let Some(line) = line.filter(|_| error.kv().is_none()) {
             let place = format!("COPY {}, line {line}", self.writer.relation.name);
             error.more.get_or_insert_default().context.get_or_insert(place);
         }
         error
     }
 
-    /// Writes what is buffered and checks foreign keys. Answers the number of rows.
+    /// Writes what is buffered, and waits for what is on its way. Answers the number of rows. Foreign keys are checked when the statement ends.
     pub async fn finish(mut self, cx: &mut ExecContext<'_>) -> Result<u64> {
         self.flush(cx).await?;
         if let Err(error) = cx.cancel.run(cx.txn.settle_laid()).await? {
             return Err(self.failed(error, cx));
         }
-        fk::finish_statement(cx).await?;
         Ok(self.written)
     }
 }

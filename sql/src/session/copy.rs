@@ -13,8 +13,9 @@ use super::copy_format::{Reader, Record, Style, shortened};
 use super::run::Commit;
 use crate::catalog::descriptor::{ColumnDescriptor, RelationDescriptor, RelationKind};
 use crate::error::{Result, SqlError, SqlState};
-use crate::exec::copy::CopyWriter;
+use crate::exec::copy::BulkWriter;
 use crate::exec::eval::eval;
+use crate::exec::fk;
 use crate::exec::spill::DEFAULT_SPILL_BYTES;
 use crate::exec::subquery::eval_suspending;
 use crate::exec::{MemoryBudget, SpillArea};
@@ -148,7 +149,7 @@ impl Session {
             let given = target.given.iter().any(|at| target.columns[*at].id == column.id) || column.generated.is_some();
             defaults.push(if given { None } else { Some(expressions.column_default(&relation, column.id)?) });
         }
-        let mut writer = CopyWriter::new(&relation, checks, commit == Commit::WithStatement)?;
+        let mut writer = BulkWriter::new(&relation, checks, commit == Commit::WithStatement)?;
         let mut reader = Reader::new(style.clone());
         let mut binary = BinaryReader::default();
         let mut header = style.header;
@@ -176,7 +177,7 @@ impl Session {
                 {
                     continue;
                 }
-                writer.push(binary.line, row, &mut cx).await?;
+                writer.push(Some(binary.line), row, &mut cx).await?;
             }
             loop {
                 let record = match if style.binary { Ok(None) } else { reader.next(last) } {
@@ -203,10 +204,12 @@ impl Session {
                 {
                     continue;
                 }
-                writer.push(reader.line, row, &mut cx).await.map_err(|e| target.context(e, &reader))?;
+                writer.push(Some(reader.line), row, &mut cx).await.map_err(|e| target.context(e, &reader))?;
             }
             if last {
-                return writer.finish(&mut cx).await;
+                let written = writer.finish(&mut cx).await?;
+                fk::finish_statement(&mut cx).await?;
+                return Ok(written);
             }
         }
     }

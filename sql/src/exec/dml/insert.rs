@@ -1,6 +1,7 @@
-//! INSERT, with ON CONFLICT.
+//! INSERT, with ON CONFLICT. Many rows without either of ON CONFLICT and RETURNING are loaded in bulk, as by COPY.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use super::writer::{Entry, TableWriter, UniqueKeys};
 use crate::error::{Result, SqlError, SqlState};
 use crate::exec::batch::RowBatch;
 use crate::exec::context::{ExecContext, table_of};
+use crate::exec::copy::{BULK_ROWS, BulkWriter};
 use crate::exec::relational::basic::mismatch;
 use crate::exec::{Operator, fk, subquery, walk};
 use crate::plan::expr::Expr;
@@ -34,6 +36,8 @@ struct State {
     source_done: bool,
     /// Leave uniqueness to the commit.
     blind: bool,
+    /// Many rows: they are laid early.
+    bulk: Option<BulkWriter>,
     /// Primary keys that this statement inserted or updated (ON CONFLICT DO UPDATE may not touch a row twice).
     touched: FxHashSet<Bytes>,
 }
@@ -54,16 +58,19 @@ impl InsertOperator {
                 table.columns.iter().position(|c| c.id == *id).ok_or_else(|| SqlError::internal("INSERT names a column that is gone"))
             })
             .collect::<Result<Vec<_>>>()?;
-        let mut state = State { writer, ordinals, ahead: VecDeque::new(), source_done: false, blind: false, touched: FxHashSet::default() };
-        if cx.autocommit && insert.conflict.is_none() {
-            // Only a statement of one batch: duplicates within a longer one would have to be remembered.
-            state.ahead.extend(self.source.next(&insert.source, cx).await?);
-            match self.source.next(&insert.source, cx).await? {
-                None => {
-                    state.source_done = true;
-                    state.blind = true;
+        let (ahead, touched) = (VecDeque::new(), FxHashSet::default());
+        let mut state = State { writer, ordinals, ahead, source_done: false, blind: false, bulk: None, touched };
+        if insert.conflict.is_none() {
+            while !state.source_done && state.ahead.iter().map(|batch| batch.len).sum::<usize>() < BULK_ROWS {
+                match self.source.next(&insert.source, cx).await? {
+                    None => state.source_done = true,
+                    Some(batch) => state.ahead.push_back(batch),
                 }
-                Some(batch) => state.ahead.push_back(batch),
+            }
+            // Only a statement of one batch: duplicates within a longer one would have to be remembered.
+            state.blind = cx.autocommit && state.source_done && state.ahead.len() <= 1;
+            if !state.source_done && insert.returning.is_none() {
+                state.bulk = Some(BulkWriter::new(&insert.table, Arc::new(insert.checks.clone()), cx.autocommit)?);
             }
         }
         Ok(state)
@@ -88,8 +95,21 @@ impl Operator for InsertOperator {
             Some(state) => state,
             None => self.start(insert, cx).await?,
         };
-        let Some(batch) = self.next_source(&mut state, insert, cx).await? else { return Ok(None) };
+        let Some(batch) = self.next_source(&mut state, insert, cx).await? else {
+            if let Some(bulk) = state.bulk {
+                bulk.finish(cx).await?;
+            }
+            return Ok(None);
+        };
         cx.cancel.check()?;
+        if let Some(bulk) = &mut state.bulk {
+            for row in full_rows(&state.ordinals, insert, &batch)? {
+                bulk.push(None, row, cx).await?;
+            }
+            cx.state.affected += batch.len as u64;
+            self.state = Some(state);
+            return Ok(Some(RowBatch::new(0)));
+        }
         let rows = state.rows(insert, &batch, cx)?;
         let written = match &insert.conflict {
             None if state.blind => state.insert_blind(insert, rows, cx).await?,
@@ -108,19 +128,24 @@ impl Operator for InsertOperator {
     }
 }
 
+/// Full rows from source rows; columns that the statement does not name are null.
+fn full_rows(ordinals: &[usize], insert: &Insert, batch: &RowBatch) -> Result<Vec<Vec<Datum>>> {
+    let width = table_of(&insert.table)?.columns.len();
+    let full = |source: &[Datum]| {
+        let mut row = vec![Datum::Null; width];
+        for (ordinal, datum) in ordinals.iter().zip(source) {
+            row[*ordinal] = datum.clone();
+        }
+        row
+    };
+    Ok(batch.rows().map(full).collect())
+}
+
 impl State {
     /// Full rows from source rows, checked.
     fn rows(&self, insert: &Insert, batch: &RowBatch, cx: &mut ExecContext<'_>) -> Result<Vec<Vec<Datum>>> {
-        let width = table_of(&insert.table)?.columns.len();
-        let mut rows = Vec::with_capacity(batch.len);
-        for source in batch.rows() {
-            let mut row = vec![Datum::Null; width];
-            for (ordinal, datum) in self.ordinals.iter().zip(source) {
-                row[*ordinal] = datum.clone();
-            }
-            check_row(&insert.table, &insert.checks, &mut row, cx)?;
-            rows.push(row);
-        }
+        let mut rows = full_rows(&self.ordinals, insert, batch)?;
+        rows.iter_mut().try_for_each(|row| check_row(&insert.table, &insert.checks, row, cx))?;
         Ok(rows)
     }
 
