@@ -173,6 +173,11 @@ impl Cluster {
         self.doing.lock().iter().any(|(at, doing)| *at == gateway && doing.lock().ends_with("commits"))
     }
 
+    /// Whether the additional client of a gateway is committing what aimed faults are aimed at.
+    pub fn is_relaying(&self, gateway: usize) -> bool {
+        self.doing.lock().iter().any(|(at, doing)| *at == gateway && doing.lock().ends_with("(relay) commits"))
+    }
+
     /// Notes a violation.
     pub fn wrong(&self, what: String) {
         tracing::error!("WRONG: {what}");

@@ -72,6 +72,14 @@ pub enum Fault {
     ApplyFull,
     /// A gateway stops in the middle of a commit, with a part of it still on a slow link, for long enough that others settle it.
     PauseCommitting,
+    /// A connection for requests stalls in one direction, while everything else between the two nodes goes on.
+    StreamStall,
+    /// The last part of a commit is held by a stalled connection while its gateway stops for about as long as others need to settle it.
+    HeldCommit,
+    /// A gateway dies when it has told one of two ranges that its commit is through, and cannot reach the other.
+    CrashResolving,
+    /// A range splits while the disk of its leaseholder stalls: the others have applied the split long before it.
+    StalledSplit,
 }
 
 impl Fault {
@@ -110,12 +118,16 @@ impl Fault {
         Fault::ApplyFull,
     ];
 
-    /// Those that came last.
+    /// Those that came after that.
     const THIRD: [Fault; 1] = [Fault::PauseCommitting];
+
+    /// Those that came last: aimed at what one mechanism alone prevents.
+    const FOURTH: [Fault; 4] = [Fault::StreamStall, Fault::HeldCommit, Fault::CrashResolving, Fault::StalledSplit];
 
     /// The fault named so (as `Debug` prints it, in any case).
     pub fn named(name: &str) -> Option<Fault> {
-        Fault::FIRST.into_iter().chain(Fault::SECOND).chain(Fault::THIRD).find(|fault| format!("{fault:?}").eq_ignore_ascii_case(name))
+        let all = Fault::FIRST.into_iter().chain(Fault::SECOND).chain(Fault::THIRD).chain(Fault::FOURTH);
+        all.into_iter().find(|fault| format!("{fault:?}").eq_ignore_ascii_case(name))
     }
 }
 
@@ -258,6 +270,8 @@ impl Plan {
         faults.extend(Fault::SECOND.into_iter().filter(|_| later.random_bool(share) && wide));
         let mut last = Entropy::seeded(seed).fork("plan, faults of the third generation").rng();
         faults.extend(Fault::THIRD.into_iter().filter(|_| last.random_bool(share) && wide));
+        let mut aimed = Entropy::seeded(seed).fork("plan, faults of the fourth generation").rng();
+        faults.extend(Fault::FOURTH.into_iter().filter(|_| aimed.random_bool(share) && wide));
         let mut slow_share = *[0.0, 0.03, 0.2].choose(&mut later).unwrap_or(&0.0);
         let middles = ["bank/01", "list/01", "register/01", "skew/z", "fork/02", "comment/02"];
         let mut splits: Vec<&str> = middles.into_iter().filter(|_| later.random_bool(0.5)).collect();
@@ -296,6 +310,11 @@ impl Plan {
             controls: overrides.controls.clone(),
             overrides,
         }
+    }
+
+    /// Whether each gateway has a client more, whose transactions the aimed faults are aimed at. Seeds without those faults go on as ever.
+    pub fn relays(&self) -> bool {
+        [Fault::StreamStall, Fault::HeldCommit, Fault::CrashResolving].iter().any(|fault| self.faults.contains(fault))
     }
 
     /// The command that runs it again.
