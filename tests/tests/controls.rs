@@ -48,12 +48,6 @@ fn with(faults: &[Fault]) -> impl FnOnce(&mut Overrides) {
     move |overrides| overrides.faults = Some(faults)
 }
 
-/// Commits over several ranges that stop halfway, among rows that few others look at.
-fn paused_commits(overrides: &mut Overrides, more: &[Fault]) {
-    overrides.faults = Some([&[Fault::PauseCommitting], more].concat());
-    (overrides.clients, overrides.keys, overrides.millis) = (Some(1), Some(12), Some(12_000));
-}
-
 fn cases() -> Vec<Case> {
     let plain = |_: &mut Overrides| {};
     vec![
@@ -71,10 +65,10 @@ fn cases() -> Vec<Case> {
         case(Control::SeenVersions, with(&[Fault::Skew, Fault::Jump])),
         case(Control::Checksums, with(&[Fault::Corrupt])),
         case(Control::Replay, with(&[Fault::IsolateLeader, Fault::Replay])),
-        case(Control::Prevention, |o| paused_commits(o, &[])),
-        case(Control::RecordFirst, with(&[Fault::CrashCommitting, Fault::CrashAll])),
-        case(Control::RecoveryCas, |o| paused_commits(o, &[Fault::Reorder])),
-        case(Control::SplitBinding, with(&[Fault::Split, Fault::LeaseStorm, Fault::IsolateLeader])),
+        case(Control::Prevention, with(&[Fault::HeldCommit])),
+        case(Control::RecordFirst, with(&[Fault::CrashResolving])),
+        case(Control::RecoveryCas, with(&[Fault::HeldCommit])),
+        case(Control::SplitBinding, with(&[Fault::StalledSplit])),
         case(Control::LowWater, |o| {
             o.faults = Some(vec![Fault::IsolateLeader]);
             o.slow = Some(0.4);
@@ -84,9 +78,8 @@ fn cases() -> Vec<Case> {
             o.slow = Some(0.3);
         }),
         case(Control::ClosedTimestamp, |o| {
-            o.slow = Some(0.3);
-            o.millis = Some(12_000);
-            (o.clients, o.keys) = (Some(1), Some(8));
+            o.faults = Some(vec![Fault::StreamStall]);
+            (o.slow, o.millis) = (Some(0.3), Some(12_000));
         }),
         case(Control::Protection, |o| {
             o.faults = Some(Vec::new());

@@ -17,12 +17,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian_clock::Rng;
+use meridian_clock::{Rng, Timestamp};
 use meridian_replication::api::{NodeId, RangeAdmin as _, RangeDescriptor};
 use meridian_replication::transport::TrafficClass;
-use meridian_storage::engine::{Reader as _, Space};
 use meridian_storage::mvcc;
 use meridian_txn::api::Kv;
+use meridian_txn::{coordinator, staged_at};
 use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
 use tokio::time::{Instant, sleep};
@@ -129,60 +129,90 @@ impl Stage {
         Some(Stage { gateway, a, b, c })
     }
 
-    /// Whether a node's disk has intents of a workload.
-    fn lies(cluster: &Cluster, node: NodeId, prefix: &str) -> bool {
-        let Some(process) = cluster.processes().into_iter().find(|process| process.id() == node) else { return false };
-        let (lower, upper) = mvcc::engine_span(&span(prefix));
-        let Ok(mut cursor) = process.engine.cursor(Space::Lock, &lower, &upper) else { return false };
-        cursor.seek_to_first();
-        cursor.valid()
+    /// Whether an intent of the gateway lies in the rows of `prefix`, on the disk of `node`.
+    fn lies(&self, cluster: &Cluster, node: NodeId, prefix: &str) -> bool {
+        let Some(process) = process_of(cluster, node) else { return false };
+        let mut lies = false;
+        let outcome = mvcc::intents(&*process.engine, &span(prefix), &mut |_, intent| {
+            lies |= coordinator(intent.attempt) == self.a;
+            !lies
+        });
+        outcome.is_ok() && lies
+    }
+
+    /// At which timestamp the record of the gateway's transaction says that it is staged.
+    fn staged(&self, cluster: &Cluster) -> Option<Timestamp> {
+        let mut at = None;
+        let outcome = mvcc::records(&*process_of(cluster, self.c)?.engine, &span("hot/"), &mut |_, attempt, record| {
+            at = at.max(staged_at(&record).filter(|_| coordinator(attempt) == self.a));
+            true
+        });
+        outcome.ok().and(at)
     }
 }
 
+fn process_of(cluster: &Cluster, node: NodeId) -> Option<Arc<Process>> {
+    cluster.processes().into_iter().find(|process| process.id() == node)
+}
+
 /// The part of a commit at B is on a stalled connection when A stops, which it does for about as long as it takes others to find the part that has arrived
-/// and to settle it. Sometimes what B tells C stalls too, until a little after A goes on.
+/// and to settle it.
 pub async fn held_commit(cluster: &Arc<Cluster>, rng: &mut Rng) {
-    let Some(Stage { gateway, a, b, c }) = Stage::set(cluster, rng).await else { return };
-    let network = &cluster.network;
-    let (pause, kv) = (how_long(rng, 1100, 2600), TrafficClass::Kv);
-    if !until(|| cluster.is_relaying(gateway)).await {
+    let Ok(_alone) = cluster.aiming.try_lock() else { return };
+    let Some(stage) = Stage::set(cluster, rng).await else { return };
+    let (network, pause) = (&cluster.network, how_long(rng, 1500, 2400));
+    if !until(|| cluster.is_relaying(stage.gateway)).await {
         return;
     }
-    network.stall(a, b, kv, pause);
-    if !until(|| Stage::lies(cluster, c, "hot/")).await {
+    network.stall(stage.a, stage.b, TrafficClass::Kv, pause);
+    if !until(|| stage.staged(cluster).is_some() && stage.lies(cluster, stage.c, "hot/")).await {
         return;
     }
     // The answer that it lies there may still reach A, or not.
     sleep(how_long(rng, 0, 120)).await;
-    tracing::info!(gateway = %a, own = %b, hot = %c, ?pause, "nemesis stops a gateway");
-    network.pause(a);
+    tracing::info!(gateway = %stage.a, own = %stage.b, hot = %stage.c, ?pause, "nemesis stops a gateway");
+    network.pause(stage.a);
     if rng.random_bool(0.5) {
-        let part = rng.random_range(0.5..0.9);
-        sleep(pause.mul_f64(part)).await;
-        network.stall(b, c, kv, pause.mul_f64(1.0 - part) + how_long(rng, 0, 600));
-        sleep(pause.mul_f64(1.0 - part)).await;
+        stage_again(cluster, &stage, pause, rng).await;
     } else {
         sleep(pause).await;
+        network.resume(stage.a);
     }
-    network.resume(a);
+}
+
+/// While A stops, B's answers to C stall, until a little after A goes on: A finds what B has prevented, stages again, and cannot say what became of that.
+async fn stage_again(cluster: &Cluster, stage: &Stage, pause: Duration, rng: &mut Rng) {
+    let (network, kv) = (&cluster.network, TrafficClass::Kv);
+    let (first, after) = (how_long(rng, 700, 1100), how_long(rng, 50, 600));
+    sleep(first).await;
+    network.stall(stage.b, stage.c, kv, pause - first + after);
+    sleep(pause - first).await;
+    let staged = stage.staged(cluster);
+    network.resume(stage.a);
+    if until(|| stage.staged(cluster) > staged).await {
+        network.stall(stage.a, stage.c, kv, after + how_long(rng, 0, 400));
+    }
 }
 
 /// A commit is through and its gateway is about to tell both ranges so. It does not get through to B, and dies.
 pub async fn crash_resolving(cluster: &Arc<Cluster>, rng: &mut Rng) {
-    let Some(Stage { gateway, a, b, .. }) = Stage::set(cluster, rng).await else { return };
-    if !until(|| cluster.is_relaying(gateway)).await || !until(|| Stage::lies(cluster, b, "own/")).await {
+    let Ok(_alone) = cluster.aiming.try_lock() else { return };
+    let Some(stage) = Stage::set(cluster, rng).await else { return };
+    if !until(|| cluster.is_relaying(stage.gateway)).await || !until(|| stage.lies(cluster, stage.b, "own/")).await {
         return;
     }
-    cluster.network.cut(a, b);
+    cluster.network.cut(stage.a, stage.b);
     sleep(how_long(rng, 20, 250)).await;
-    cluster.crash(gateway, rng);
+    cluster.crash(stage.gateway, rng);
     sleep(how_long(rng, 0, 500)).await;
-    cluster.network.heal(a, b);
-    cluster.start(gateway).await;
+    cluster.start(stage.gateway).await;
+    // The same id again: the links of a node are those of its machine.
+    cluster.network.heal(stage.a, stage.b);
 }
 
 /// The followers have the split in their logs and hear that it is committed; the leaseholder's own disk has not even its entry yet.
 pub async fn stalled_split(cluster: &Arc<Cluster>, rng: &mut Rng) {
+    let Ok(_alone) = cluster.aiming.try_lock() else { return };
     let at = split_key(cluster, rng);
     let Some((range, process)) = holder(cluster, &at) else { return };
     let Some(victim) = (0..cluster.plan.nodes).find(|index| cluster.node(*index) == Some(process.id())) else { return };
