@@ -207,8 +207,12 @@ pub struct Overrides {
     pub slow: Option<f64>,
     /// Old versions are collected after so many milliseconds; 0: never.
     pub ttl: Option<u64>,
+    /// The error that every clock declares, in milliseconds.
+    pub clock_error: Option<u64>,
     /// Only the faults and workloads of the first generation.
     pub narrow: bool,
+    /// Without the faults of the fourth generation, for seeds found before.
+    pub early: bool,
     /// Mechanisms switched off.
     pub controls: Vec<Control>,
 }
@@ -241,8 +245,14 @@ impl fmt::Display for Overrides {
         if let Some(ttl) = self.ttl {
             write!(f, " --ttl {ttl}")?;
         }
+        if let Some(error) = self.clock_error {
+            write!(f, " --clock-error {error}")?;
+        }
         if self.narrow {
             write!(f, " --narrow")?;
+        }
+        if self.early {
+            write!(f, " --early")?;
         }
         self.controls.iter().try_for_each(|control| write!(f, " --without {control:?}"))
     }
@@ -261,7 +271,8 @@ impl Plan {
         let nodes = overrides.nodes.unwrap_or(drawn);
         let regions = if rng.random_bool(0.5) { 1 } else { 3 };
         let replication_factor = if nodes >= 5 && rng.random_bool(0.3) { 5 } else { 3 };
-        let clock_errors = clock_errors(&mut rng, nodes);
+        let drawn = clock_errors(&mut rng, nodes);
+        let clock_errors = overrides.clock_error.map_or(drawn, |error| vec![Duration::from_millis(error); nodes]);
         let share = *[0.0, 0.1, 0.25, 0.5].choose(&mut rng).unwrap_or(&0.25);
         let mut faults: Vec<Fault> = Fault::FIRST.into_iter().filter(|_| rng.random_bool(share)).collect();
         // What came later has its own source of choices, so that seeds of the first generation keep their meaning.
@@ -271,7 +282,7 @@ impl Plan {
         let mut last = Entropy::seeded(seed).fork("plan, faults of the third generation").rng();
         faults.extend(Fault::THIRD.into_iter().filter(|_| last.random_bool(share) && wide));
         let mut aimed = Entropy::seeded(seed).fork("plan, faults of the fourth generation").rng();
-        faults.extend(Fault::FOURTH.into_iter().filter(|_| aimed.random_bool(share) && wide));
+        faults.extend(Fault::FOURTH.into_iter().filter(|_| aimed.random_bool(share) && wide && !overrides.early));
         let mut slow_share = *[0.0, 0.03, 0.2].choose(&mut later).unwrap_or(&0.0);
         let middles = ["bank/01", "list/01", "register/01", "skew/z", "fork/02", "comment/02"];
         let mut splits: Vec<&str> = middles.into_iter().filter(|_| later.random_bool(0.5)).collect();

@@ -57,8 +57,8 @@ pub fn regressions() -> Vec<Regression> {
         },
         slow(220, "a leader that heard of a later term campaigned again before its own lease, just lost, had ended (L2)"),
     ];
-    // They ran before versions were collected in the simulator.
-    all.iter_mut().for_each(|regression| regression.overrides.ttl = Some(0));
+    // They ran before versions were collected in the simulator, and before there were aimed faults.
+    all.iter_mut().for_each(|regression| (regression.overrides.ttl, regression.overrides.early) = (Some(0), true));
     all.push(Regression {
         seed: 1018,
         overrides: Overrides {
