@@ -70,5 +70,28 @@ pub fn regressions() -> Vec<Regression> {
         },
         showed: "a commit at a timestamp older than the TTL was valid because what spoke against its reads had been collected (C3)",
     });
+    all.push(Regression {
+        seed: 836,
+        overrides: Overrides {
+            faults: Some(vec![
+                Fault::CrashAll,
+                Fault::OneWay,
+                Fault::Flap,
+                Fault::Slow,
+                Fault::DiskStall,
+                Fault::MajorityRing,
+                Fault::Reorder,
+                Fault::Lie,
+                Fault::CrashCommitting,
+                Fault::PauseCommitting,
+                Fault::StreamStall,
+                Fault::CrashResolving,
+            ]),
+            strikes: Some(vec![18, 24, 26]),
+            clients: Some(1),
+            ..Overrides::default()
+        },
+        showed: "a leader voted when its lease had ended by what it counted then: less than it had served under, since a follower's process was a new one (L2)",
+    });
     all
 }
