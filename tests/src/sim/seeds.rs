@@ -62,8 +62,8 @@ pub fn regressions() -> Vec<Regression> {
         },
         slow(220, "a leader that heard of a later term campaigned again before its own lease, just lost, had ended (L2)"),
     ];
-    // They ran before versions were collected in the simulator.
-    all.iter_mut().for_each(|regression| regression.overrides.ttl = Some(0));
+    // They ran before versions were collected in the simulator, and before there were aimed faults.
+    all.iter_mut().for_each(|regression| (regression.overrides.ttl, regression.overrides.early) = (Some(0), true));
     all.push(Regression {
         seed: 1018,
         overrides: Overrides {
@@ -74,6 +74,29 @@ pub fn regressions() -> Vec<Regression> {
             ..Overrides::default()
         },
         showed: "a commit at a timestamp older than the TTL was valid because what spoke against its reads had been collected (C3)",
+    });
+    all.push(Regression {
+        seed: 836,
+        overrides: Overrides {
+            faults: Some(vec![
+                Fault::CrashAll,
+                Fault::OneWay,
+                Fault::Flap,
+                Fault::Slow,
+                Fault::DiskStall,
+                Fault::MajorityRing,
+                Fault::Reorder,
+                Fault::Lie,
+                Fault::CrashCommitting,
+                Fault::PauseCommitting,
+                Fault::StreamStall,
+                Fault::CrashResolving,
+            ]),
+            strikes: Some(vec![18, 24, 26]),
+            clients: Some(1),
+            ..Overrides::default()
+        },
+        showed: "a leader voted when its lease had ended by what it counted then: less than it had served under, since a follower's process was a new one (L2)",
     });
     all
 }
