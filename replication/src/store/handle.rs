@@ -328,13 +328,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_lease_that_shrinks_is_over_when_all_that_it_reached_is() {
         let clock = Clock::new(SimulatedTime::start().clock(Duration::ZERO)).unwrap();
-        let peers = Peers::new(clock.clone(), LivenessConfig::default(), &Entropy::seeded(1));
+        let peers = Peers::new(clock.clone(), LivenessConfig::default(), Duration::ZERO, &Entropy::seeded(1));
         let ours = peers.message(NodeId(2), Instant::now(), &Closed::default(), false).incarnation;
         let word = |incarnation, promise| LivenessMessage {
             incarnation,
             promise,
             to_incarnation: ours,
             duration_micros: 1,
+            width_micros: 0,
             missing: Vec::new(),
             refuses_you: false,
             closed: None,
