@@ -15,13 +15,15 @@
 mod cache;
 mod links;
 mod meta;
+mod serve;
+mod settle;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::{BoxFuture, join_all};
+use futures::future::join_all;
 use meridian_clock::{Clock, Entropy, Rng, TaskGroup, Timestamp};
 use meridian_replication::api::{Directory, NodeId, RangeDescriptor, RangeHost, RangeId, RangeReplica, ReplicaRole};
 use meridian_replication::transport::{Transport, TransportError};
@@ -31,11 +33,11 @@ use parking_lot::Mutex;
 use rand::Rng as _;
 use tokio::time::{Instant, sleep};
 
-use crate::api::{KvError, LockInfo, SessionId};
+use crate::api::KvError;
 use crate::attempt::{self, NOBODY};
 use crate::coordinator::Registry;
 use crate::leaseholder::{Leaseholders, RangeState, span_of};
-use crate::request::{Batch, Envelope, Fate, Header, NodeMessage, Refusal, Request, Response};
+use crate::request::{Batch, Envelope, Header, NodeMessage, Refusal, Request, Response};
 use cache::RangeCache;
 use links::Links;
 
@@ -375,27 +377,6 @@ impl Router {
         })
     }
 
-    /// A leaseholder cannot reach the record of an intent that is in this gateway's way: settles it from here, if that is possible, and tells the leaseholder. In vain
-    /// it costs the time of a few calls, and the request is made again in any case.
-    fn settle_for<'a>(
-        &'a self,
-        route: &'a Route,
-        header: &'a Header,
-        (target, anchor): (AttemptId, Key),
-        key: Key,
-        push_to: Option<Timestamp>,
-        suspect: bool,
-    ) -> BoxFuture<'a, ()> {
-        Box::pin(async move {
-            let alive = self.alive(target).await;
-            let (force, suspect) = (alive == Some(false), suspect && alive.is_none());
-            let Ok(fate) = self.settle(target, &anchor, push_to, force, suspect).await else { return };
-            if let Err(error) = self.send(route, header, Request::Learn { target, fate, key }).await {
-                tracing::debug!(?target, ?error, "told a leaseholder in vain what became of an intent");
-            }
-        })
-    }
-
     /// The node to send a request for the leaseholder `leader` to: that one, or, if it cannot be reached from here, another voter of the range, to pass it on.
     fn way_to(&self, route: &Route, leader: NodeId) -> NodeId {
         if !self.links.is_unreached(leader) {
@@ -499,108 +480,6 @@ impl Router {
         }
     }
 
-    /// What became of `target`, settling it if it is abandoned: pushed, or recovered by the one way there is (C6, C7).
-    /// Boxed, because settling asks ranges, and asking a range may come back here.
-    pub(crate) fn settle<'a>(
-        &'a self,
-        target: AttemptId,
-        anchor: &'a Key,
-        to: Option<Timestamp>,
-        force: bool,
-        suspect: bool,
-    ) -> BoxFuture<'a, Result<Fate, KvError>> {
-        Box::pin(async move {
-            let nobody = self.system_header();
-            let push = Request::Push { target, anchor: anchor.clone(), to, force, suspect };
-            match self.ask(anchor, &nobody, &push).await? {
-                Response::Fate(Fate::Staging { at, keys }) => self.recover(target, anchor, at, keys).await,
-                Response::Fate(fate) => Ok(fate),
-                other => Err(unexpected(&other)),
-            }
-        })
-    }
-
-    async fn recover(&self, target: AttemptId, anchor: &Key, staged: Timestamp, keys: Vec<Key>) -> Result<Fate, KvError> {
-        let nobody = self.system_header();
-        let found = self.ask_all(&keys, &nobody, &|keys| Request::Prevent { target, at: staged, keys }).await?;
-        let commit = found.iter().all(|r| matches!(r, Response::AllThere(true)));
-        tracing::debug!(node = %self.node, ?target, %staged, commit, "asked for the writes of a staging");
-        let decide = Request::Recover { target, anchor: anchor.clone(), staged, commit };
-        let fate = match self.ask(anchor, &nobody, &decide).await? {
-            Response::Fate(fate) => fate,
-            other => return Err(unexpected(&other)),
-        };
-        tracing::debug!(node = %self.node, ?target, %staged, commit, ?fate, "settled a staging");
-        let outcome = match &fate {
-            Fate::Committed(at) => Some(*at),
-            Fate::Aborted => None,
-            _ => return Ok(fate),
-        };
-        // The one who waits resolves the intent that it met; the others are cleaned up behind its back.
-        if let Some(me) = self.registry.router() {
-            self.tasks.spawn(async move {
-                let nobody = me.system_header();
-                let _ = me.ask_all(&keys, &nobody, &|keys| Request::Resolve { target, at: outcome, keys }).await;
-            });
-        }
-        Ok(fate)
-    }
-
-    /// Whether `attempt` is still run by its coordinator; `None` if that cannot be reached.
-    pub(crate) async fn alive(&self, attempt: AttemptId) -> Option<bool> {
-        let node = attempt::coordinator(attempt);
-        if attempt == NOBODY {
-            return Some(true);
-        }
-        if node == self.node {
-            return Some(self.registry.is_alive(attempt));
-        }
-        self.question::<Vec<bool>>(node, &Envelope::Alive(vec![attempt])).await?.first().copied()
-    }
-
-    /// Which of `attempts` are still run by `node`; `None` if it cannot be reached.
-    pub(crate) async fn all_alive(&self, node: NodeId, attempts: &[AttemptId]) -> Option<Vec<bool>> {
-        if node == self.node {
-            return Some(attempts.iter().map(|a| self.registry.is_alive(*a)).collect());
-        }
-        let answer: Vec<bool> = self.question(node, &Envelope::Alive(attempts.to_vec())).await?;
-        (answer.len() == attempts.len()).then_some(answer)
-    }
-
-    /// A quick question to another node; `None` if it does not answer.
-    async fn question<T: serde::de::DeserializeOwned>(&self, node: NodeId, envelope: &Envelope) -> Option<T> {
-        let body = postcard::to_stdvec(envelope).ok()?;
-        let answer = self.links.question(node, body.into()).await?;
-        postcard::from_bytes(&answer).ok()
-    }
-
-    /// Locks held and waited for on all nodes that answer, with the sessions that they belong to.
-    pub(crate) async fn locks(&self) -> Vec<LockInfo> {
-        let others: Vec<NodeId> = self.directory.nodes().iter().map(|n| n.id).filter(|n| *n != self.node).collect();
-        let mut all = self.leaseholders.inventory();
-        let answers = join_all(others.iter().map(|node| self.question::<Vec<LockInfo>>(*node, &Envelope::Locks))).await;
-        all.extend(answers.into_iter().flatten().flatten());
-        let mut asked: std::collections::BTreeMap<NodeId, Vec<AttemptId>> = Default::default();
-        for attempt in all.iter().flat_map(|l| l.waits_for.iter().chain([&l.attempt])) {
-            asked.entry(attempt::coordinator(*attempt)).or_default().push(*attempt);
-        }
-        let mut sessions: std::collections::BTreeMap<AttemptId, SessionId> = Default::default();
-        for (node, mut attempts) in asked {
-            attempts.sort();
-            attempts.dedup();
-            let answer = match node == self.node {
-                true => Some(attempts.iter().map(|a| self.registry.session_of(*a)).collect()),
-                false => self.question::<Vec<SessionId>>(node, &Envelope::Sessions(attempts.clone())).await,
-            };
-            sessions.extend(attempts.into_iter().zip(answer.unwrap_or_default()));
-        }
-        for lock in &mut all {
-            lock.session = sessions.get(&lock.attempt).copied().unwrap_or_default();
-            lock.blocked_by = lock.waits_for.iter().filter_map(|a| sessions.get(a)).copied().filter(|s| *s != SessionId::NONE).collect();
-        }
-        all
-    }
-
     /// Tells the waiter's coordinator whom it waits for.
     pub(crate) async fn report_wait(&self, waiter: AttemptId, holders: Vec<AttemptId>, key: &Key) {
         if !holders.is_empty() {
@@ -616,67 +495,6 @@ impl Router {
         if let Ok(body) = postcard::to_stdvec(&Envelope::Node(message)) {
             // Lost ones are repeated: waiters report again and again.
             self.links.tell(node, body.into());
-        }
-    }
-
-    /// Serves what came over the wire.
-    pub(crate) async fn serve(&self, body: &[u8]) -> Result<Bytes, String> {
-        let envelope: Envelope = postcard::from_bytes(body).map_err(|e| format!("malformed KV request: {e}"))?;
-        let answer = match envelope {
-            Envelope::Batch(batch) => postcard::to_stdvec(&self.serve_batch(batch).await),
-            Envelope::Nearby(batch) => postcard::to_stdvec(&self.read_nearby(&batch.header, &batch.request).and_then(Result::ok)),
-            Envelope::Alive(attempts) => postcard::to_stdvec(&attempts.iter().map(|a| self.registry.is_alive(*a)).collect::<Vec<_>>()),
-            Envelope::Locks => postcard::to_stdvec(&self.leaseholders.inventory()),
-            Envelope::Sessions(attempts) => postcard::to_stdvec(&attempts.iter().map(|a| self.registry.session_of(*a)).collect::<Vec<_>>()),
-            Envelope::Relay { to, body } => postcard::to_stdvec(&self.links.pass_on(to, body).await),
-            Envelope::Node(message) => {
-                self.registry.hear(message, self);
-                Ok(Vec::new())
-            }
-        };
-        answer.map(Bytes::from).map_err(|e| format!("encoding an answer: {e}"))
-    }
-
-    async fn serve_batch(&self, batch: Batch) -> Result<Response, Refusal> {
-        if let Some(state) = self.leaseholders.by_id(batch.range) {
-            return self.leaseholders.execute(&state, &batch.header, &batch.request).await;
-        }
-        let refusal = |leader| Refusal::NotLeaseholder(meridian_replication::api::NotLeaseholder { range: batch.range, leader });
-        let Some(replica) = self.host.replica(batch.range) else { return Err(refusal(None)) };
-        // An election is under way, or this node has won it and its lease begins with the first entry that is through: a refusal would cost the sender
-        // a round trip or two, and the answer is a moment away.
-        let until = Instant::now() + ELECTION_PATIENCE;
-        while self.leader_of(&*replica).is_none() && Instant::now() < until {
-            sleep(NEWS_CHECK).await;
-        }
-        if let Some(state) = self.leaseholders.by_id(batch.range) {
-            return self.leaseholders.execute(&state, &batch.header, &batch.request).await;
-        }
-        let leader = replica.lease().err().and_then(|e| e.leader).filter(|n| !self.host.is_lost(*n));
-        match leader {
-            Some(leader) if batch.forward && leader != self.node && !self.links.is_unreached(leader) => self.pass_on(leader, batch).await,
-            _ => Err(refusal(leader)),
-        }
-    }
-
-    /// Passes a request on to the leaseholder that its sender cannot reach.
-    async fn pass_on(&self, leader: NodeId, batch: Batch) -> Result<Response, Refusal> {
-        let range = batch.range;
-        match self.call_replica(leader, Batch { forward: false, ..batch }).await {
-            Ok(answer) => answer,
-            Err(SendError::NoAnswer(_)) => Err(Refusal::NotAnswered(leader)),
-            Err(SendError::Kv(e)) => Err(Refusal::Kv(e)),
-            Err(_) => Err(Refusal::NotLeaseholder(meridian_replication::api::NotLeaseholder { range, leader: None })),
-        }
-    }
-
-    /// One-way messages.
-    pub(crate) fn hear(&self, body: &[u8]) {
-        match postcard::from_bytes::<Envelope>(body) {
-            Ok(Envelope::Node(message)) => self.registry.hear(message, self),
-            Ok(Envelope::Relay { to, body }) => self.links.pass_on_message(to, body),
-            Ok(_) => tracing::warn!("a KV request came as a one-way message"),
-            Err(e) => tracing::warn!(error = %e, "malformed KV message"),
         }
     }
 
