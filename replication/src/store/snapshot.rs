@@ -38,7 +38,7 @@ use super::handle::ReplicaHandle;
 use super::layout;
 use super::replica::{Replica, SnapshotOrder};
 use super::worker::{Internal, Room, WorkerSender};
-use crate::api::{NodeId, RangeDescriptor, RangeId, RangeReplica as _, ReplicaId};
+use crate::api::{NodeId, RangeDescriptor, RangeId, ReplicaId};
 use crate::transport::{Handler, Service, TrafficClass};
 
 /// How long one piece may take.
