@@ -205,6 +205,11 @@ impl Peer {
         self.seen.lock().live
     }
 
+    /// Which of its processes was heard of last; 0 before any was.
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.seen.lock().incarnation
+    }
+
     /// Whether it fell silent within the last [`LOST_LATELY`]: what was sent to it will hardly be answered.
     pub(crate) fn lost_lately(&self, at: Instant) -> bool {
         let seen = self.seen.lock();

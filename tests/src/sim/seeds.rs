@@ -75,6 +75,7 @@ pub fn regressions() -> Vec<Regression> {
         },
         showed: "a commit at a timestamp older than the TTL was valid because what spoke against its reads had been collected (C3)",
     });
+    // The lists of faults are those that the seeds drew then: strikes count along them.
     all.push(Regression {
         seed: 836,
         overrides: Overrides {
@@ -97,6 +98,32 @@ pub fn regressions() -> Vec<Regression> {
             ..Overrides::default()
         },
         showed: "a leader voted when its lease had ended by what it counted then: less than it had served under, since a follower's process was a new one (L2)",
+    });
+    all.push(Regression {
+        seed: 20_537,
+        overrides: Overrides {
+            faults: Some(vec![
+                Fault::Crash,
+                Fault::Pause,
+                Fault::Replay,
+                Fault::DiskStall,
+                Fault::Split,
+                Fault::MajorityRing,
+                Fault::Jump,
+                Fault::Freeze,
+                Fault::Lie,
+                Fault::CrashCommitting,
+                Fault::LeaseStorm,
+                Fault::PauseCommitting,
+                Fault::StreamStall,
+                Fault::HeldCommit,
+            ]),
+            strikes: Some(vec![4, 5, 6]),
+            millis: Some(3279),
+            slow: Some(0.0),
+            ..Overrides::default()
+        },
+        showed: "a snapshot of a split's right half came in while that half was being flushed, and both became its state: replicas differed",
     });
     all
 }
