@@ -343,7 +343,7 @@ impl Session {
         Ok(running.execution.affected())
     }
 
-    async fn begin_internal(&mut self, sql: &str) -> Result<Running> {
+    pub(super) async fn begin_internal(&mut self, sql: &str) -> Result<Running> {
         let parsed = crate::front::parse_one(sql)?.ok_or_else(|| SqlError::internal("an empty statement of ours"))?;
         let catalog = self.catalog().await?;
         let planned = self.plan_against(&catalog, &parsed, &[])?;
