@@ -107,6 +107,9 @@ impl Session {
             let savepoint = txn.kv.savepoint();
             let first = txn.answered == 0;
             txn.kv.begin_statement();
+            if commit == Commit::WithStatement && planned.prepared.read_only && !txn.explicit {
+                txn.kv.only_reads();
+            }
             let locks = self.env.functions.advisory.mark();
             let mut running = self.running(&planned.prepared.plan, false);
             if let Some(fields) = fields {
