@@ -69,8 +69,19 @@ fn mvcc_reads(c: &mut Criterion) {
         n
     };
     c.bench_function("mvcc/get", |b| b.iter_batched(&mut next, |n| mvcc::get(&engine, &key(n), Timestamp::MAX), BatchSize::SmallInput));
+    let mut batches = c.benchmark_group("mvcc/get_many_100");
+    batches.throughput(Throughput::Elements(100));
+    let keys: Vec<Vec<u8>> = (0..100).map(|n| key(n * 997 % ROWS)).collect();
+    batches.bench_function("scattered", |b| {
+        b.iter(|| mvcc::get_many(&engine, keys.iter().map(Vec::as_slice), Timestamp::MAX));
+    });
+    batches.finish();
     c.bench_function("mvcc/get_absent", |b| b.iter(|| mvcc::get(&engine, black_box(&key(-5)), Timestamp::MAX)));
     c.bench_function("mvcc/intent_absent", |b| b.iter_batched(&mut next, |n| mvcc::intent(&engine, &key(n)), BatchSize::SmallInput));
+    c.bench_function("mvcc/intents_absent_in_span", |b| {
+        let span = Span::new(key(50_000), key(51_000));
+        b.iter(|| mvcc::intents(&engine, black_box(&span), &mut |_, _| true));
+    });
     c.bench_function("mvcc/newest_above_point", |b| {
         b.iter_batched(&mut next, |n| mvcc::newest_above(&engine, &Span::point(key(n)), Timestamp::from_raw(1500)), BatchSize::SmallInput);
     });

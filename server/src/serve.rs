@@ -31,6 +31,8 @@ use crate::node::{Foundation, Node};
 use crate::tls;
 use crate::wire::listener::{SqlListener, WireConfig};
 
+/// Cores that one statement's scan of a large table takes at most.
+const SCAN_TASKS_MAX: usize = 4;
 /// Sessions in a transaction get this long to finish when the node drains.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// Leases are handed over for at most this long.
@@ -192,7 +194,8 @@ fn txn_config(options: &ServeOptions) -> TxnConfig {
     let defaults = TxnConfig::default();
     // A short TTL wants to be followed closely.
     let gc_period = (options.gc_ttl / 4).clamp(Duration::from_secs(1), defaults.gc_period);
-    TxnConfig { gc_ttl: options.gc_ttl, snapshot_age_max: options.snapshot_age_max, gc_period, ..defaults }
+    let scan_tasks = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(SCAN_TASKS_MAX));
+    TxnConfig { gc_ttl: options.gc_ttl, snapshot_age_max: options.snapshot_age_max, gc_period, scan_tasks, ..defaults }
 }
 
 /// A cluster of one node keeps one replica of each range, and does not call that too few.

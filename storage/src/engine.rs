@@ -13,6 +13,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 /// The ordered key spaces of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -97,6 +98,9 @@ pub enum StorageError {
 /// The result of an engine call.
 pub type Result<T, E = StorageError> = std::result::Result<T, E>;
 
+/// The lower (included) and upper (excluded) bound of a look-up, on the stack unless keys are long.
+pub type Bounds = (SmallVec<[u8; 96]>, SmallVec<[u8; 96]>);
+
 /// Reads, from the newest state ([`Engine`]) or from a frozen one ([`Engine::snapshot`]).
 pub trait Reader: Send + Sync {
     /// The value of `key`, if there is one.
@@ -104,6 +108,11 @@ pub trait Reader: Send + Sync {
 
     /// A cursor over `[lower, upper)`, on a state that does not change while the cursor lives. It stands nowhere until a seek.
     fn cursor<'a>(&'a self, space: Space, lower: &[u8], upper: &[u8]) -> Result<Box<dyn Cursor + 'a>>;
+
+    /// [`Reader::first_in`] for many bounds, in their order. Each answer is that of some moment during the call.
+    fn firsts(&self, space: Space, bounds: &[Bounds]) -> Result<Vec<Option<(Bytes, Bytes)>>> {
+        bounds.iter().map(|(lower, upper)| self.first_in(space, lower, upper)).collect()
+    }
 
     /// The first key in `[lower, upper)` and its value. What a point read of the newest version is, so engines make it quick.
     fn first_in(&self, space: Space, lower: &[u8], upper: &[u8]) -> Result<Option<(Bytes, Bytes)>> {
@@ -137,6 +146,10 @@ pub trait Cursor {
     fn key(&self) -> &[u8];
     /// The value it stands on.
     fn value(&self) -> &[u8];
+    /// Key and value it stands on, if it does: dearer engines answer this in fewer calls than one by one.
+    fn entry(&self) -> Option<(&[u8], &[u8])> {
+        self.valid().then(|| (self.key(), self.value()))
+    }
     /// The error that ended the iteration, if one did.
     fn status(&self) -> Result<()>;
 }

@@ -400,6 +400,8 @@ pub trait KvTxn: Send {
     fn read_timestamp(&self) -> Timestamp;
     /// Starts a statement: reads see all that was written before it. READ COMMITTED takes a fresh snapshot here.
     fn begin_statement(&mut self);
+    /// The transaction will not write or lock, and is held to it: from here on it records no reads, like one that began read-only.
+    fn only_reads(&mut self) {}
     /// Reads, or locks and reads, many keys at once. Answers in request order. Keys need not be sorted or distinct.
     async fn get(&mut self, gets: Vec<Get>) -> Result<Vec<Got>, KvError>;
     /// Reads one page. Pages of one scan see one snapshot.
@@ -411,6 +413,11 @@ pub trait KvTxn: Send {
             pages.push(self.scan(scan).await?);
         }
         Ok(pages)
+    }
+    /// Parts of a span that are worth reading by one [`KvTxn::scan_many`], in order; the span alone if it is to be read in one piece. For scans without
+    /// a lock or a limit of rows, of many rows.
+    fn scan_parts(&self, span: &Span) -> Vec<Span> {
+        vec![span.clone()]
     }
     /// Buffers a write. Asynchronous only because a large buffer is spilled to intents.
     async fn put(&mut self, key: Key, value: Bytes, expect: Expect) -> Result<(), KvError>;

@@ -41,6 +41,8 @@ pub struct Config {
     pub snapshot_age_max: Duration,
     /// How often old versions are collected.
     pub gc_period: Duration,
+    /// Tasks that read one large table at the same time, each its part of it.
+    pub scan_tasks: usize,
 }
 
 impl Default for Config {
@@ -50,6 +52,7 @@ impl Default for Config {
             gc_ttl: Duration::from_secs(4 * 3600),
             snapshot_age_max: Duration::from_secs(24 * 3600),
             gc_period: Duration::from_secs(300),
+            scan_tasks: 2,
         }
     }
 }

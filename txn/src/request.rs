@@ -70,6 +70,8 @@ pub struct RangeScan {
     pub lock: Option<Locking>,
     /// A locking scan of the header's snapshot instead of the newest versions (REPEATABLE READ): a row that has a newer one is a conflict.
     pub snapshot: bool,
+    /// The read will be validated: what comes out is digested. Else the digest means nothing.
+    pub recorded: bool,
 }
 
 /// A point read to validate.
@@ -187,6 +189,8 @@ pub enum Request {
     Split { key: Key },
     /// Gives up one lock of the attempt and its place in that queue, or all of the lock but `keep`.
     Unlock { key: Key, keep: Option<LockStrength> },
+    /// Many scans without locks, in order; answered as far as one answer reaches.
+    Scans { scans: Vec<RangeScan> },
 }
 
 impl Request {
@@ -282,6 +286,8 @@ pub enum Response {
     AllThere(bool),
     /// Done.
     Done,
+    /// To `Scans`: of the first of them, in order, at least of one.
+    Pages(Vec<ScanReply>),
 }
 
 /// Why a range did not do as asked.

@@ -6,7 +6,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::descriptor::*;
+
+/// What ANALYZE found out about a column. Estimates: plans depend on them, answers never.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ColumnStatistics {
+    /// How many different values it has, NULL aside.
+    pub distinct: u64,
+    /// The share of NULLs, 0 to 1.
+    pub null_share: f32,
+}
 
 /// The whole catalog. Immutable; maps are by OID, names are looked up through `by_name`.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +36,8 @@ pub struct CatalogSnapshot {
     pub by_name: BTreeMap<(Oid, String), Oid>,
     /// Table statistics for the planner: row counts by table.
     pub row_counts: BTreeMap<Oid, u64>,
+    /// Table statistics for the planner: columns by table and column id.
+    pub column_statistics: BTreeMap<Oid, BTreeMap<u32, ColumnStatistics>>,
 }
 
 impl CatalogSnapshot {

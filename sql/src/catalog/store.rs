@@ -4,13 +4,15 @@
 //!   CATALOG ‖ 'v'                       → version, raised by every transaction that changes the catalog
 //!   CATALOG ‖ 'd' ‖ kind ‖ be32 oid     → descriptor
 //!   CATALOG ‖ 'o'                       → next free OID (taken in blocks, outside transactions)
-//!   CATALOG ‖ 's' ‖ be32 oid            → statistics of a table
+//!   CATALOG ‖ 's' ‖ be32 oid            → rows of a table, as ANALYZE counted them
+//!   CATALOG ‖ 't' ‖ be32 oid            → what ANALYZE found out about its columns
 //!   CATALOG ‖ 'g' ‖ be32 storage id [‖ be32 index id]   → rows nobody refers to any more, to be deleted (`garbage`)
 //! ```
 //! **Consistency.** Every transaction that uses the catalog reads the version key in its own snapshot, and that read is in its
 //! read set: a transaction that commits at `c` is therefore known to have used the schema of `c`, whatever DDL ran beside it.
 //! All catalog changes write the version key, so they are serialised among themselves.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::descriptor::*;
 use super::garbage::Garbage;
 use super::keys::{CATALOG_STORAGE, table_prefix};
-use super::snapshot::CatalogSnapshot;
+use super::snapshot::{CatalogSnapshot, ColumnStatistics};
 use crate::error::{Result, SqlError, SqlState};
 
 /// OIDs taken from the counter at once.
@@ -77,6 +79,12 @@ fn statistics_key(oid: Oid) -> Key {
     catalog_key(&tail)
 }
 
+fn column_statistics_key(oid: Oid) -> Key {
+    let mut tail = vec![b't'];
+    tail.extend_from_slice(&oid.to_be_bytes());
+    catalog_key(&tail)
+}
+
 /// Where the notes of rows to be deleted stand.
 pub(super) fn garbage_prefix() -> Key {
     catalog_key(b"g")
@@ -94,6 +102,17 @@ fn decode<'a, T: Deserialize<'a>>(what: &str, bytes: &'a [u8]) -> Result<T> {
 
 fn encode<T: Serialize>(value: &T) -> Result<Bytes> {
     postcard::to_stdvec(value).map(Bytes::from).map_err(|e| SqlError::internal(format!("encoding for the catalog: {e}")))
+}
+
+/// What ANALYZE found out about a table.
+#[derive(Clone, Debug)]
+pub struct TableStatistics {
+    /// Which.
+    pub table: Oid,
+    /// Its rows.
+    pub rows: u64,
+    /// Its columns by id.
+    pub columns: BTreeMap<u32, ColumnStatistics>,
 }
 
 /// The catalog of one gateway. Shared by all its sessions.
@@ -183,14 +202,15 @@ impl CatalogStore {
         }
     }
 
-    /// Records how many rows a table has (ANALYZE). Raises the catalog version, so that plans are made anew.
-    pub async fn set_row_counts(&self, counts: &[(Oid, u64)]) -> Result<()> {
-        let counts = counts.to_vec();
+    /// Records what ANALYZE found out about tables. Raises the catalog version, so that plans are made anew.
+    pub async fn set_statistics(&self, found: &[TableStatistics]) -> Result<()> {
+        let found = found.to_vec();
         self.internal(move |txn| {
-            let counts = counts.clone();
+            let found = found.clone();
             Box::pin(async move {
-                for (oid, rows) in counts {
-                    txn.put(statistics_key(oid), encode(&rows)?, Expect::AsRead).await?;
+                for table in found {
+                    txn.put(statistics_key(table.table), encode(&table.rows)?, Expect::AsRead).await?;
+                    txn.put(column_statistics_key(table.table), encode(&table.columns)?, Expect::AsRead).await?;
                 }
                 bump_version(txn).await
             })
@@ -264,7 +284,7 @@ async fn bump_version(txn: &mut dyn KvTxn) -> Result<()> {
 
 async fn load(txn: &mut dyn KvTxn, version: u64) -> Result<CatalogSnapshot> {
     let mut snapshot = CatalogSnapshot { version, ..CatalogSnapshot::default() };
-    for tail in [b"d", b"s"] {
+    for tail in [b"d", b"s", b"t"] {
         let mut span = Some(Span::prefix(catalog_key(tail)));
         while let Some(rest) = span {
             let page = txn
@@ -282,7 +302,12 @@ async fn load(txn: &mut dyn KvTxn, version: u64) -> Result<CatalogSnapshot> {
                 if tail == b"d" {
                     snapshot.insert(decode("descriptor", value)?);
                 } else if let Some(oid) = key.len().checked_sub(4).and_then(|at| key[at..].try_into().ok()) {
-                    snapshot.row_counts.insert(u32::from_be_bytes(oid), decode("statistics", value)?);
+                    let oid = u32::from_be_bytes(oid);
+                    if tail == b"s" {
+                        snapshot.row_counts.insert(oid, decode("statistics", value)?);
+                    } else {
+                        snapshot.column_statistics.insert(oid, decode("column statistics", value)?);
+                    }
                 }
             }
             span = page.resume;

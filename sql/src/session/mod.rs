@@ -37,6 +37,7 @@ mod run;
 pub mod settings;
 mod show;
 mod simple;
+mod statistics;
 mod transaction;
 
 use std::collections::BTreeMap;

@@ -107,6 +107,9 @@ impl Session {
             let savepoint = txn.kv.savepoint();
             let first = txn.answered == 0;
             txn.kv.begin_statement();
+            if commit == Commit::WithStatement && planned.prepared.read_only && !txn.explicit {
+                txn.kv.only_reads();
+            }
             let locks = self.env.functions.advisory.mark();
             let mut running = self.running(&planned.prepared.plan, false);
             if let Some(fields) = fields {
@@ -343,7 +346,7 @@ impl Session {
         Ok(running.execution.affected())
     }
 
-    async fn begin_internal(&mut self, sql: &str) -> Result<Running> {
+    pub(super) async fn begin_internal(&mut self, sql: &str) -> Result<Running> {
         let parsed = crate::front::parse_one(sql)?.ok_or_else(|| SqlError::internal("an empty statement of ours"))?;
         let catalog = self.catalog().await?;
         let planned = self.plan_against(&catalog, &parsed, &[])?;

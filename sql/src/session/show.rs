@@ -1,4 +1,4 @@
-//! Statements that make their rows themselves, and settings: SET, SHOW, RESET, DISCARD, ANALYZE, LOCK, SHOW RANGES.
+//! Statements that make their rows themselves, and settings: SET, SHOW, RESET, DISCARD, LOCK, SHOW RANGES.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use sqlparser::ast;
 use super::api::{Field, Format, ResultSink};
 use super::transaction::{BeginOptions, level, level_named};
 use super::{Session, settings};
-use crate::catalog::descriptor::{Oid, RelationDescriptor};
+use crate::catalog::descriptor::RelationDescriptor;
 use crate::catalog::keys;
 use crate::error::{Result, SqlError, SqlState};
 use crate::front::{self, Parsed, Statement, TransactionModes};
@@ -286,44 +286,6 @@ impl Session {
         }
         Err(SqlError::unsupported("LOCK TABLE")
             .hint("Transactions are serializable without table locks; lock rows with SELECT … FOR UPDATE."))
-    }
-
-    /// VACUUM: versions are collected by every node on its own; statistics are what is left to do.
-    pub(super) async fn vacuum(&mut self, analyze: bool, tables: &[ast::ObjectName], alone: bool, sink: &mut dyn ResultSink) -> Result<()> {
-        if !alone || self.txn.as_ref().is_some_and(|t| t.explicit) {
-            return Err(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, "VACUUM cannot run inside a transaction block"));
-        }
-        if analyze {
-            self.gather_statistics(tables).await?;
-        }
-        sink.complete("VACUUM").await
-    }
-
-    /// ANALYZE.
-    pub(super) async fn analyze(&mut self, tables: &[ast::ObjectName], sink: &mut dyn ResultSink) -> Result<()> {
-        self.gather_statistics(tables).await?;
-        sink.complete("ANALYZE").await
-    }
-
-    async fn gather_statistics(&mut self, tables: &[ast::ObjectName]) -> Result<()> {
-        let catalog = self.catalog().await?;
-        let wanted: Vec<Arc<RelationDescriptor>> = if tables.is_empty() {
-            catalog.relations.values().filter(|r| r.database == self.database && r.table().is_some()).cloned().collect()
-        } else {
-            let mut found = vec![];
-            for table in tables {
-                found.push(self.relation(table).await?);
-            }
-            found
-        };
-        let mut counts: Vec<(Oid, u64)> = vec![];
-        for relation in wanted.iter().filter(|r| r.table().is_some()) {
-            let rows = self.internal(&format!("SELECT count(*) FROM {}", self.qualified_name(&catalog, relation))).await?;
-            if let Some(Datum::Int8(count)) = rows.first().and_then(|r| r.first()) {
-                counts.push((relation.id, *count as u64));
-            }
-        }
-        self.db.catalog.set_row_counts(&counts).await
     }
 
     /// SHOW RANGES.

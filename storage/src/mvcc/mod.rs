@@ -7,9 +7,11 @@
 //! Every version carries the id of the attempt that wrote it: a replayed request recognises its own work by id, never by
 //! comparing values (C8).
 //!
-//! `format` says how all this looks on disk, `read` how it is found, `collect` how old versions go.
+//! `format` says how all this looks on disk, `read` how it is found, `collect` how old versions go, `cut` where a span
+//! is cut so that several can read it.
 
 mod collect;
+mod cut;
 mod format;
 mod read;
 #[cfg(test)]
@@ -26,6 +28,7 @@ use crate::key::{Key, Span};
 use format::KeyBuf;
 
 pub use collect::{Checksum, CollectLimits, Collected, checksum, checksum_state, collect, collection_horizon};
+pub use cut::cuts;
 pub use format::{engine_bound, engine_span};
 
 /// The id of one attempt of a transaction; a restart takes a new one (C1). Unique in the cluster for ever.
@@ -88,6 +91,11 @@ pub struct VersionRef<'a> {
 /// The newest version of `key` at or below `at`, tombstones included.
 pub fn get(reader: &dyn Reader, key: &[u8], at: Timestamp) -> Result<Option<Version>> {
     read::get(reader, key, at)
+}
+
+/// [`get`] of many keys, in their order.
+pub fn get_many<'k>(reader: &dyn Reader, keys: impl Iterator<Item = &'k [u8]>, at: Timestamp) -> Result<Vec<Option<Version>>> {
+    read::get_many(reader, keys, at)
 }
 
 /// The newest version of every key of `span` at or below `at`, tombstones included (T3 counts them), in `direction`, until

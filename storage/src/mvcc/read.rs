@@ -8,7 +8,7 @@ use meridian_clock::Timestamp;
 
 use super::format::{self, KeyBuf};
 use super::{Direction, Version, VersionRef};
-use crate::engine::{Cursor, Reader, Result, Space};
+use crate::engine::{Bounds, Cursor, Reader, Result, Space};
 use crate::key::Span;
 
 /// So many versions are stepped over before seeking.
@@ -16,16 +16,32 @@ const STEPS_BEFORE_SEEK: usize = 6;
 
 /// See [`super::get`].
 pub(super) fn get(reader: &dyn Reader, key: &[u8], at: Timestamp) -> Result<Option<Version>> {
-    let lower = format::data_key(key, at);
+    let (lower, upper) = version_bounds(key, at);
+    reader.first_in(Space::Data, &lower, &upper)?.map(version).transpose()
+}
+
+/// See [`super::get_many`].
+pub(super) fn get_many<'k>(reader: &dyn Reader, keys: impl Iterator<Item = &'k [u8]>, at: Timestamp) -> Result<Vec<Option<Version>>> {
+    let bounds: Vec<Bounds> = keys.map(|key| version_bounds(key, at)).collect();
+    reader.firsts(Space::Data, &bounds)?.into_iter().map(|found| found.map(version).transpose()).collect()
+}
+
+/// The engine keys of the versions of `key` at or below `at`.
+fn version_bounds(key: &[u8], at: Timestamp) -> Bounds {
     let mut upper = format::key_prefix(key);
+    let mut lower = upper.clone();
+    format::push_ts(&mut lower, at);
     format::above_prefix(&mut upper);
-    let Some((found, stored)) = reader.first_in(Space::Data, &lower, &upper)? else { return Ok(None) };
+    (lower, upper)
+}
+
+fn version((found, stored): (Bytes, Bytes)) -> Result<Version> {
     let (_, ts) = format::split_data_key(&found)?;
     let version = format::decode_version(&stored, ts, &found)?;
     let (writer, live) = (version.writer, version.value.is_some());
     let value =
         live.then(|| if stored.len() == format::VERSION_VALUE_AT { Bytes::new() } else { stored.slice(format::VERSION_VALUE_AT..) });
-    Ok(Some(Version { ts, writer, value }))
+    Ok(Version { ts, writer, value })
 }
 
 /// See [`super::scan`].
@@ -49,21 +65,36 @@ pub(super) fn scan(
 }
 
 fn forward(cursor: &mut dyn Cursor, at: Timestamp, visit: &mut dyn FnMut(&[u8], VersionRef<'_>) -> bool) -> Result<()> {
-    let (mut prefix, mut unescaped) = (KeyBuf::new(), Vec::new());
+    // What the cursor stands on is asked for once a step: each question crosses into the engine.
+    let (mut prefix, mut unescaped, mut older) = (KeyBuf::new(), Vec::new(), 0);
     cursor.seek_to_first();
-    while cursor.valid() {
-        let (n, ts) = format::split_data_key(cursor.key())?;
-        prefix.clear();
-        prefix.extend_from_slice(&cursor.key()[..n]);
-        if ts > at {
-            to_version(cursor, &mut prefix, at)?;
+    while let Some((key, value)) = cursor.entry() {
+        if !prefix.is_empty() && key.starts_with(&prefix) {
+            // An older version of the key that was visited last.
+            older += 1;
+            if older < STEPS_BEFORE_SEEK {
+                cursor.next();
+            } else {
+                format::above_prefix(&mut prefix);
+                cursor.seek(&prefix);
+                prefix.clear();
+            }
             continue;
         }
-        let version = format::decode_version(cursor.value(), ts, cursor.key())?;
+        let (n, ts) = format::split_data_key(key)?;
+        prefix.clear();
+        prefix.extend_from_slice(&key[..n]);
+        if ts > at {
+            to_version(cursor, &mut prefix, at)?;
+            prefix.clear();
+            continue;
+        }
+        let version = format::decode_version(value, ts, key)?;
         if !visit(format::user_key(&prefix, &mut unescaped)?, version) {
             return Ok(());
         }
-        to_next_key(cursor, &mut prefix);
+        older = 0;
+        cursor.next();
     }
     Ok(())
 }

@@ -29,6 +29,7 @@
 //! `Data` has a bloom filter over the key without its version, for blocks and for the memtable: a point read asks one iterator for one prefix and
 //! files without the key are not touched. The other spaces are read by whole key.
 
+mod absence;
 mod guard;
 mod identity;
 
@@ -45,8 +46,9 @@ use rocksdb::{
     SliceTransform, SnapshotWithThreadMode, WriteBatch, WriteBufferManager, WriteOptions,
 };
 
-use crate::engine::{Batch, BatchOp, Cursor, Engine, Reader, Result, Space, StorageError};
+use crate::engine::{Batch, BatchOp, Bounds, Cursor, Engine, Reader, Result, Space, StorageError};
 use crate::memory::batch_bytes;
+use absence::Absence;
 use guard::{Admission, SpaceGuard};
 pub use identity::{STORE_FORMAT, StoreId};
 
@@ -54,6 +56,8 @@ type Db = DBWithThreadMode<SingleThreaded>;
 
 /// A range of fewer keys is deleted key by key: RocksDB's range tombstones make every later read of the family dearer.
 const RANGE_DELETE_FROM_KEYS: usize = 512;
+/// Deleted entries that a look whether a space is empty steps over.
+const SKIPS_MAX: u64 = 256;
 /// Bytes of the version part of a `Data` key.
 const VERSION_BYTES: usize = 8;
 
@@ -95,6 +99,8 @@ pub struct RocksEngine {
     cache: Cache,
     id: StoreId,
     guard: SpaceGuard,
+    /// Of intents and records.
+    no_locks: Absence,
     log_writes: WriteOptions,
     state_writes: WriteOptions,
     syncs: AtomicU64,
@@ -142,6 +148,7 @@ impl RocksEngine {
             cache,
             id,
             guard: SpaceGuard::new(dir, options.min_free_bytes)?,
+            no_locks: Absence::default(),
             log_writes,
             state_writes,
             syncs: AtomicU64::new(0),
@@ -197,6 +204,17 @@ impl RocksEngine {
         Ok(out)
     }
 
+    /// Whether a look at the whole space meets nothing. Not where it would have to step over many deleted entries to find out.
+    fn is_seen_empty(&self, space: Space) -> bool {
+        let Ok(family) = self.family(space) else { return false };
+        let mut options = ReadOptions::default();
+        options.set_total_order_seek(true);
+        options.set_max_skippable_internal_keys(SKIPS_MAX);
+        let mut iterator = self.db.raw_iterator_cf_opt(family, options);
+        iterator.seek_to_first();
+        !iterator.valid() && iterator.status().is_ok()
+    }
+
     /// Deletes the keys of the range one by one if they are few; answers whether they were. The caller owns the range: nobody else writes there.
     fn delete_few(&self, out: &mut WriteBatch, space: Space, start: &Bytes, end: &Bytes) -> Result<bool> {
         let family = self.family(space)?;
@@ -227,18 +245,35 @@ impl Drop for RocksEngine {
 
 impl Reader for RocksEngine {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>> {
+        if space == Space::Lock && self.no_locks.is_certain(|| self.is_seen_empty(Space::Lock)) {
+            return Ok(None);
+        }
         let found = self.db.get_pinned_cf(self.family(space)?, key).map_err(translate)?;
         Ok(found.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     fn cursor<'a>(&'a self, space: Space, lower: &[u8], upper: &[u8]) -> Result<Box<dyn Cursor + 'a>> {
+        if space == Space::Lock && self.no_locks.is_certain(|| self.is_seen_empty(Space::Lock)) {
+            return Ok(Box::new(EmptyCursor));
+        }
         let iterator = self.db.raw_iterator_cf_opt(self.family(space)?, bounded(lower, upper));
         Ok(Box::new(RocksCursor { iterator }))
     }
 
     fn first_in(&self, space: Space, lower: &[u8], upper: &[u8]) -> Result<Option<(Bytes, Bytes)>> {
         let options = point_options(space, lower, upper).unwrap_or_else(|| bounded(lower, upper));
-        first(self.db.raw_iterator_cf_opt(self.family(space)?, options), lower, upper)
+        first(&mut self.db.raw_iterator_cf_opt(self.family(space)?, options), lower, upper)
+    }
+
+    fn firsts(&self, space: Space, bounds: &[Bounds]) -> Result<Vec<Option<(Bytes, Bytes)>>> {
+        let Some((lower, upper)) = bounds.first() else { return Ok(Vec::new()) };
+        // One iterator for all keys: making one costs as much as a search, and the filters are asked at every seek.
+        if bounds.len() == 1 || !bounds.iter().all(|(lower, upper)| is_one_key(space, lower, upper)) {
+            return bounds.iter().map(|(lower, upper)| self.first_in(space, lower, upper)).collect();
+        }
+        let options = point_options(space, lower, upper).unwrap_or_else(|| bounded(lower, upper));
+        let mut iterator = self.db.raw_iterator_cf_opt(self.family(space)?, options);
+        bounds.iter().map(|(lower, upper)| first(&mut iterator, lower, upper)).collect()
     }
 }
 
@@ -269,7 +304,10 @@ impl Engine for RocksEngine {
     fn apply(&self, batch: &Batch) -> Result<()> {
         let bytes = batch_bytes(batch);
         self.guard.admit(bytes, Admission::Apply)?;
-        self.db.write_opt(self.encode(batch)?, &self.state_writes).map_err(translate)?;
+        let encoded = self.encode(batch)?;
+        let write = || self.db.write_opt(encoded, &self.state_writes).map_err(translate);
+        let locks = batch.ops.iter().any(|op| matches!(op, BatchOp::Put { space: Space::Lock, .. }));
+        if locks { self.no_locks.putting(write) } else { write() }?;
         self.bytes_applied.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }
@@ -341,7 +379,31 @@ impl Reader for RocksSnapshot<'_> {
 
     fn first_in(&self, space: Space, lower: &[u8], upper: &[u8]) -> Result<Option<(Bytes, Bytes)>> {
         let options = point_options(space, lower, upper).unwrap_or_else(|| bounded(lower, upper));
-        first(self.snapshot.raw_iterator_cf_opt(self.engine.family(space)?, options), lower, upper)
+        first(&mut self.snapshot.raw_iterator_cf_opt(self.engine.family(space)?, options), lower, upper)
+    }
+}
+
+/// A cursor over nothing.
+struct EmptyCursor;
+
+impl Cursor for EmptyCursor {
+    fn seek(&mut self, _: &[u8]) {}
+    fn seek_for_prev(&mut self, _: &[u8]) {}
+    fn seek_to_first(&mut self) {}
+    fn seek_to_last(&mut self) {}
+    fn next(&mut self) {}
+    fn prev(&mut self) {}
+    fn valid(&self) -> bool {
+        false
+    }
+    fn key(&self) -> &[u8] {
+        &[]
+    }
+    fn value(&self) -> &[u8] {
+        &[]
+    }
+    fn status(&self) -> Result<()> {
+        Ok(())
     }
 }
 
@@ -377,12 +439,15 @@ impl Cursor for RocksCursor<'_> {
     fn value(&self) -> &[u8] {
         self.iterator.value().unwrap_or_default()
     }
+    fn entry(&self) -> Option<(&[u8], &[u8])> {
+        self.iterator.item()
+    }
     fn status(&self) -> Result<()> {
         self.iterator.status().map_err(translate)
     }
 }
 
-fn first(mut iterator: DBRawIteratorWithThreadMode<'_, Db>, lower: &[u8], upper: &[u8]) -> Result<Option<(Bytes, Bytes)>> {
+fn first(iterator: &mut DBRawIteratorWithThreadMode<'_, Db>, lower: &[u8], upper: &[u8]) -> Result<Option<(Bytes, Bytes)>> {
     iterator.seek(lower);
     match iterator.item() {
         Some((key, value)) if key < upper => Ok(Some((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)))),
@@ -400,12 +465,16 @@ fn bounded(lower: &[u8], upper: &[u8]) -> ReadOptions {
     options
 }
 
+/// Whether these are the bounds of the versions of one key: `lower` is a prefix that ends in 00 00 and a version, `upper` the same prefix ending in
+/// 00 01 (see `mvcc::format`).
+fn is_one_key(space: Space, lower: &[u8], upper: &[u8]) -> bool {
+    let prefix = lower.len().checked_sub(VERSION_BYTES).filter(|&n| n >= 2 && n == upper.len());
+    prefix.is_some_and(|n| space == Space::Data && lower[..n].ends_with(&[0, 0]) && upper[n - 1] == 1 && lower[..n - 1] == upper[..n - 1])
+}
+
 /// For the versions of one key: the filters apply, and no bounds have to be copied because the prefix ends the iteration.
 fn point_options(space: Space, lower: &[u8], upper: &[u8]) -> Option<ReadOptions> {
-    // `lower` is a prefix that ends in 00 00 and a version, `upper` the same prefix ending in 00 01: see `mvcc::format`.
-    let n = lower.len().checked_sub(VERSION_BYTES).filter(|&n| n >= 2 && n == upper.len())?;
-    let one_key = space == Space::Data && lower[..n].ends_with(&[0, 0]) && upper[n - 1] == 1 && lower[..n - 1] == upper[..n - 1];
-    one_key.then(|| {
+    is_one_key(space, lower, upper).then(|| {
         let mut options = ReadOptions::default();
         options.set_prefix_same_as_start(true);
         options

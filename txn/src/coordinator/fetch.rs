@@ -17,7 +17,7 @@ use crate::request::{Header, PointGet, PointReply, RangeScan, Reads, Request, Re
 use crate::router::{Backoff, Route, Router, SendError, unexpected};
 
 /// The default page.
-const PAGE_BYTES: u64 = 1 << 20;
+pub(super) const PAGE_BYTES: u64 = 1 << 20;
 
 /// A point read on its way.
 struct Wanted {
@@ -31,6 +31,11 @@ struct Wanted {
 
 impl Txn {
     pub(super) async fn fetch_points(&mut self, gets: Vec<Get>) -> Result<Vec<Got>, KvError> {
+        if let [get] = &gets[..]
+            && let Some(got) = self.fetch_here(get).await?
+        {
+            return Ok(vec![got]);
+        }
         let mut results: Vec<Got> = vec![Got::Skipped; gets.len()];
         let mut wanted: Vec<Wanted> = Vec::with_capacity(gets.len());
         let forced = self.forced_lock();
@@ -106,6 +111,34 @@ impl Txn {
         }
         self.move_to(moved_to).await?;
         Ok(results)
+    }
+
+    /// One plain read of a key that this node serves: the common case, without the lists of the general one. `None`: that one has to do it.
+    async fn fetch_here(&mut self, get: &Get) -> Result<Option<Got>, KvError> {
+        if get.lock.is_some() || self.forced_lock().is_some() || self.options.as_of.is_some() {
+            return Ok(None);
+        }
+        if let Some(own) = self.buffer.visible(&get.key, false) {
+            return Ok(Some(Got::Value(own.clone())));
+        }
+        let router = self.gateway.router.clone();
+        let Some(route) = router.route_now(&get.key).filter(Route::is_local) else { return Ok(None) };
+        let header = self.header();
+        let request = Request::Get { gets: vec![PointGet { key: get.key.clone(), lock: None }] };
+        match self.guarded(async { Ok(router.send(&route, &header, request).await) }).await? {
+            Ok(Response::Points(mut replies)) => {
+                self.count(&route);
+                let Some(reply) = replies.pop() else { return Ok(None) };
+                self.seen = self.seen.max(reply.version.map_or(Timestamp::ZERO, |(ts, _)| ts));
+                if self.records_reads() {
+                    self.reads.plain(&get.key, &get.columns, reply.version, reply.value.as_ref(), self.read_ts);
+                }
+                Ok(Some(Got::Value(reply.value)))
+            }
+            Ok(other) => Err(unexpected(&other)),
+            Err(SendError::Kv(e)) => Err(e),
+            Err(SendError::Stale | SendError::Unknown(_) | SendError::NoAnswer(_)) => Ok(None),
+        }
     }
 
     fn take_point(&mut self, want: &Wanted, reply: PointReply, moved_to: &mut Timestamp) -> Result<Got, KvError> {
@@ -252,6 +285,7 @@ impl Txn {
         while let Some(span) = left {
             let mut request = range_scan(&scan, &span, lock, overlay, page.rows.len() as u64, bytes_max - bytes);
             request.snapshot = lock.is_some() && self.options.isolation == Isolation::RepeatableRead;
+            request.recorded = self.records_reads();
             let (part, reply) = self.scan_range(request).await?;
             let stopped = reply.resume.is_some();
             let stretch = covered(&part.span, part.direction, reply.resume.as_ref());
@@ -313,7 +347,7 @@ impl Txn {
     }
 
     /// Takes a stretch into the read set; answers its rows.
-    fn take_page(
+    pub(super) fn take_page(
         &mut self,
         part: &RangeScan,
         stretch: &Span,
@@ -435,7 +469,7 @@ async fn send_read(
 }
 
 /// What to ask of the ranges for what is left of a scan.
-fn range_scan(scan: &Scan, span: &Span, lock: Option<Locking>, overlay: bool, have_rows: u64, bytes: u64) -> RangeScan {
+pub(super) fn range_scan(scan: &Scan, span: &Span, lock: Option<Locking>, overlay: bool, have_rows: u64, bytes: u64) -> RangeScan {
     let local_program = overlay && scan.program.is_some();
     RangeScan {
         span: span.clone(),
@@ -451,6 +485,7 @@ fn range_scan(scan: &Scan, span: &Span, lock: Option<Locking>, overlay: bool, ha
         program: if local_program { None } else { scan.program.clone() },
         lock,
         snapshot: false,
+        recorded: false,
     }
 }
 

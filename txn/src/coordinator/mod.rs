@@ -8,12 +8,13 @@
 //!   commit         one range: one proposal (one-phase); several: intents and staging record in parallel     (commit.rs)
 //!   answer         when now().earliest has passed the commit timestamp and every version seen             (T3, C10)
 //! ```
-//! `session_locks` are the locks that outlive transactions. `buffer` holds the writes and the savepoints, `bulk` lays those of a bulk load early, `reads` the read set, `registry` the node's live attempts and the search for deadlocks.
+//! `session_locks` are the locks that outlive transactions. `buffer` holds the writes and the savepoints, `bulk` lays those of a bulk load early, `pages` reads many spans at once, `reads` the read set, `registry` the node's live attempts and the search for deadlocks.
 
 mod buffer;
 mod bulk;
 mod commit;
 mod fetch;
+mod pages;
 mod reads;
 mod registry;
 mod session_locks;
@@ -119,6 +120,8 @@ pub(crate) struct Txn {
     /// One failed: what it has laid cannot be told from what it should have.
     bulk_failed: bool,
     reads: ReadSet,
+    /// [`KvTxn::only_reads`].
+    only_reads: bool,
     /// Where locks may be held: the spans of ranges that were asked for one.
     locked: Vec<Span>,
     live: Option<Arc<Live>>,
@@ -149,6 +152,7 @@ impl Txn {
             wrote_bulk: false,
             bulk_failed: false,
             reads: ReadSet::default(),
+            only_reads: false,
             locked: Vec::new(),
             live: None,
             seen: Timestamp::ZERO,
@@ -172,7 +176,7 @@ impl Txn {
 
     /// Whether reads are recorded at all: nothing is ever validated in a transaction that cannot write, or at the weaker levels.
     fn records_reads(&self) -> bool {
-        self.strict() && !self.options.read_only && self.options.as_of.is_none()
+        self.strict() && !self.options.read_only && !self.only_reads && self.options.as_of.is_none()
     }
 
     /// C9: from the second restart on a strict transaction locks what it reads.
@@ -214,7 +218,7 @@ impl Txn {
     }
 
     fn check_lock(&self, lock: Option<&Locking>) -> Result<(), KvError> {
-        if lock.is_some() && self.options.as_of.is_some() { Err(KvError::ReadOnly) } else { Ok(()) }
+        if lock.is_some() && (self.options.as_of.is_some() || self.only_reads) { Err(KvError::ReadOnly) } else { Ok(()) }
     }
 
     /// After this others may have to wait for this attempt, and can ask whether it lives.
@@ -290,7 +294,7 @@ impl Txn {
     fn write(&mut self, key: Key, value: Option<Bytes>, expect: Expect) -> Result<(), KvError> {
         check_size(key.len() + value.as_ref().map_or(0, Bytes::len))?;
         self.check_open()?;
-        if self.options.read_only || self.options.as_of.is_some() {
+        if self.options.read_only || self.only_reads || self.options.as_of.is_some() {
             return Err(KvError::ReadOnly);
         }
         if expect == Expect::Absent && !self.buffer.writes(&key) && self.reads.point(&key).is_some_and(|p| p.locked && p.live) {
@@ -365,6 +369,13 @@ impl KvTxn for Txn {
         }
     }
 
+    fn only_reads(&mut self) {
+        if self.buffer.is_empty() && self.locked.is_empty() && !self.wrote_bulk {
+            self.only_reads = true;
+            self.reads = ReadSet::default();
+        }
+    }
+
     async fn get(&mut self, gets: Vec<Get>) -> Result<Vec<Got>, KvError> {
         self.check_open()?;
         self.check_snapshot()?;
@@ -382,6 +393,18 @@ impl KvTxn for Txn {
         self.settle(outcome)
     }
 
+    async fn scan_many(&mut self, scans: Vec<Scan>) -> Result<Vec<Page>, KvError> {
+        self.check_open()?;
+        self.check_snapshot()?;
+        let outcome = self.fetch_pages(scans).await;
+        self.check_snapshot()?;
+        self.settle(outcome)
+    }
+
+    fn scan_parts(&self, span: &Span) -> Vec<Span> {
+        self.parts_of(span)
+    }
+
     async fn put(&mut self, key: Key, value: Bytes, expect: Expect) -> Result<(), KvError> {
         self.write(key, Some(value), expect)
     }
@@ -391,7 +414,7 @@ impl KvTxn for Txn {
     }
 
     fn can_lay(&self, within: &Span) -> bool {
-        let writable = !self.options.read_only && self.options.as_of.is_none();
+        let writable = !self.options.read_only && !self.only_reads && self.options.as_of.is_none();
         self.state == State::Open && writable && !self.buffer.keeps_back(within)
     }
 
@@ -468,7 +491,8 @@ impl KvTxn for Txn {
 
     async fn advance(&mut self) -> Result<(), KvError> {
         self.check_open()?;
-        if self.options.as_of.is_some() {
+        // What was read and not recorded could not be validated there.
+        if self.options.as_of.is_some() || self.only_reads {
             return Ok(());
         }
         // Reads that hold no more do no harm here: the snapshot that they belong to stays.

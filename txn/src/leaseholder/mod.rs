@@ -4,8 +4,10 @@
 //!   range        one served range: mutex, latches, closed timestamp, a command from evaluation to applied
 //!   latches      short exclusion between requests
 //!   locks        the fair lock table, four strengths
+//!   hot          newest versions of keys that are read all the time
 //!   tscache      up to when each key has been read (T2, C2)
 //!   read         points, scans, locking reads, validation (C3)
+//!   stretch      the rows of one scan
 //!   write        one-phase commit, intents, resolution (C4, C8)
 //!   records      transaction records: staging, final states, pushes, recovery (C5–C7)
 //!   contention   waiting, and whom one does not wait for
@@ -17,12 +19,14 @@
 
 mod contention;
 mod gc;
+mod hot;
 mod inventory;
 mod latches;
 mod locks;
 mod range;
 mod read;
 mod records;
+mod stretch;
 mod tscache;
 mod write;
 
@@ -36,7 +40,7 @@ use meridian_clock::controls::{self, Control};
 use meridian_clock::{Clock, Entropy, TaskGroup, Timestamp};
 use meridian_replication::api::{AdminError, Command, Lease, NodeId, RangeEvents, RangeHost, RangeId, RangeReplica, RequestId};
 use meridian_replication::store::CLOSED_LAG;
-use meridian_storage::mvcc::AttemptId;
+use meridian_storage::mvcc::{self, AttemptId};
 use meridian_storage::{Batch, Key, Reader, Span};
 use parking_lot::{Mutex, RwLock};
 use rand::Rng as _;
@@ -45,7 +49,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::api::{KvError, Program, ProgramEvaluator};
-use crate::request::{Header, Refusal, Request, Response};
+use crate::request::{Header, RangeScan, Refusal, Request, Response, ScanReply};
 use crate::router::Router;
 use latches::LatchSpec;
 use locks::LockTable;
@@ -55,7 +59,11 @@ use write::{Evaluated, Outcome};
 
 pub(crate) use locks::conflicts;
 pub(crate) use range::RangeState;
-pub(crate) use read::{covered, raw_columns, rest};
+pub(crate) use read::raw_columns;
+pub(crate) use stretch::{covered, rest};
+
+/// Bytes of rows after which an answer to many scans ends.
+const SCANS_BYTES: usize = 1 << 20;
 
 /// The ranges served here.
 #[derive(Debug, Default)]
@@ -218,34 +226,38 @@ impl Leaseholders {
         match request {
             Request::Get { gets } => {
                 let mut replies = Vec::with_capacity(gets.len());
-                for get in gets {
-                    let since = Instant::now();
-                    let reply = loop {
-                        let tried = match get.lock {
-                            None => self.try_get(state, header, &get.key),
-                            Some(lock) => self.try_lock_get(state, header, get, lock),
+                while replies.len() < gets.len() {
+                    let (since, at) = (Instant::now(), replies.len());
+                    loop {
+                        let tried = match gets[at].lock {
+                            None => self.try_gets(state, header, gets, &mut replies),
+                            Some(lock) => self.try_lock_get(state, header, &gets[at], lock).map(|reply| replies.push(reply)),
                         };
                         match tried {
-                            Ok(reply) => break reply,
+                            Ok(()) => break,
+                            // Some of them are there: the next one has its own time to wait.
+                            Err(blocked) if replies.len() > at => {
+                                self.wait(state, header, blocked, Instant::now()).await?;
+                                break;
+                            }
                             Err(blocked) => self.wait(state, header, blocked, since).await?,
                         }
-                    };
-                    replies.push(reply);
+                    }
                 }
                 Ok(Response::Points(replies))
             }
-            Request::Scan(scan) => {
-                let since = Instant::now();
-                loop {
-                    let tried = match scan.lock {
-                        None => self.try_scan(state, header, scan),
-                        Some(lock) => self.try_lock_scan(state, header, scan, lock),
-                    };
-                    match tried {
-                        Ok(reply) => return Ok(Response::Page(reply)),
-                        Err(blocked) => self.wait(state, header, blocked, since).await?,
+            Request::Scan(scan) => self.scan(state, header, scan).await.map(Response::Page),
+            Request::Scans { scans } => {
+                let (mut replies, mut bytes) = (Vec::with_capacity(scans.len()), 0);
+                for scan in scans {
+                    let reply = self.scan(state, header, scan).await?;
+                    bytes += reply.rows.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+                    replies.push(reply);
+                    if bytes >= SCANS_BYTES {
+                        break;
                     }
                 }
+                Ok(Response::Pages(replies))
             }
             Request::Validate { reads, at } => {
                 let since = Instant::now();
@@ -277,6 +289,26 @@ impl Leaseholders {
         }
     }
 
+    async fn scan(&self, state: &Arc<RangeState>, header: &Header, scan: &RangeScan) -> Result<ScanReply, Refusal> {
+        let since = Instant::now();
+        loop {
+            let tried = match scan.lock {
+                None => self.try_scan(state, header, scan),
+                Some(lock) => self.try_lock_scan(state, header, scan, lock),
+            };
+            match tried {
+                Ok(reply) => return Ok(reply),
+                Err(blocked) => self.wait(state, header, blocked, since).await?,
+            }
+        }
+    }
+
+    /// Ascending keys that cut `span`, which is served here, into at most `parts` parts of about the same size.
+    pub(crate) fn cuts(&self, span: &Span, parts: usize) -> Vec<Key> {
+        // Without them it is read in one piece, and an error of the disk shows there.
+        self.host.get().and_then(|host| mvcc::cuts(&**host.engine(), span, parts).ok()).unwrap_or_default()
+    }
+
     /// Requests that end in a proposal.
     async fn change(&self, state: &Arc<RangeState>, header: &Header, request: &Request) -> Result<Response, Refusal> {
         let since = Instant::now();
@@ -298,6 +330,7 @@ impl Leaseholders {
                 Request::ResolveSpan { target, at, span } => self.try_resolve_span(state, *target, *at, span),
                 Request::Get { .. }
                 | Request::Scan(_)
+                | Request::Scans { .. }
                 | Request::Validate { .. }
                 | Request::Release { .. }
                 | Request::Learn { .. }

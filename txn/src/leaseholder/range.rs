@@ -23,6 +23,7 @@ use meridian_storage::{Key, Span};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
+use super::hot::HotKeys;
 use super::latches::{LatchId, LatchSpec, Latches};
 use super::locks::{LockTable, Queued};
 use super::tscache::TimestampCache;
@@ -75,6 +76,8 @@ pub struct Inner {
     pub locks: LockTable,
     /// What has been read.
     pub tscache: TimestampCache,
+    /// Newest versions of keys that are read all the time.
+    pub hot: HotKeys,
     /// Nothing will be written at or below this any more.
     pub closed: Timestamp,
     /// Nothing is evaluated here, and replication moves the closed timestamp on by itself ([`RangeState::stir`]).
@@ -116,6 +119,7 @@ impl RangeState {
                 latches: Latches::default(),
                 locks,
                 tscache,
+                hot: HotKeys::default(),
                 closed: replica.closed_timestamp(),
                 idle: false,
                 in_flight: BTreeMap::new(),
@@ -203,6 +207,7 @@ impl RangeState {
     /// Takes latches, all or none.
     pub fn latch(self: &Arc<Self>, inner: &mut Inner, id: LatchId, spec: LatchSpec) -> Result<LatchGuard, Blocked> {
         self.stir(inner);
+        inner.hot.forget(&spec.writes, spec.write_span.as_ref());
         match inner.latches.acquire(id, spec) {
             Ok(()) => Ok(LatchGuard { state: self.clone(), id, flight: None }),
             Err(other) => Err(Blocked::Latch(inner.latches.wait(other))),

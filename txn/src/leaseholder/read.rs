@@ -2,61 +2,98 @@
 //!
 //! Evaluation is synchronous: it either answers or says what is in the way ([`Blocked`]); the shell in `mod.rs` waits and comes again.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use meridian_clock::Timestamp;
 use meridian_clock::controls::{self, Control};
 use meridian_replication::api::RangeReplica;
-use meridian_storage::mvcc::{self, AttemptId, Direction, Intent, VersionRef};
+use meridian_storage::mvcc::{self, AttemptId, Direction, Intent};
 use meridian_storage::{Key, Reader, Span};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 use super::Leaseholders;
+use super::hot::{Known, Ticket};
 use super::latches::LatchSpec;
 use super::locks::Acquired;
 use super::range::{Blocked, Inner, RangeState};
+use super::stretch::{Stretch, VISITS_MAX, Verdict, covered, run};
 use crate::api::{Columns, KvError, LockWait, Locking, Program, RetryCause};
 use crate::digest::{self, Hasher};
 use crate::request::{Header, LockedRow, PointGet, PointReply, RangeScan, Reads, Request, Response, ScanReply, SpanRead};
 
-/// A stretch ends after this many rows looked at, however few came out, so that one request never keeps a worker for long.
-const VISITS_MAX: usize = 100_000;
-
-/// What a locking scan does with a row that came out.
-enum Verdict {
-    Take,
-    Skip,
-    Stop,
-}
-
-/// What a stretch of a scan gave.
-struct Stretch {
-    rows: Vec<(Key, Bytes)>,
-    digest: digest::Digest,
-    newest: Timestamp,
-    resume: Option<Span>,
-}
+/// Points looked at under one hold of the range's mutex.
+const POINTS_AT_ONCE: usize = 128;
 
 impl Leaseholders {
-    /// A plain point read at the header's snapshot.
-    pub(super) fn try_get(&self, state: &Arc<RangeState>, header: &Header, key: &Key) -> Result<PointReply, Blocked> {
+    /// Plain point reads at the header's snapshot: of `gets` from `replies.len()` on, up to the next locking one or [`POINTS_AT_ONCE`]. `Err`: what
+    /// is in the way of the first that has no reply yet.
+    pub(super) fn try_gets(
+        &self,
+        state: &Arc<RangeState>,
+        header: &Header,
+        gets: &[PointGet],
+        replies: &mut Vec<PointReply>,
+    ) -> Result<(), Blocked> {
         state.lease_at(header.read_ts)?;
+        let at = header.read_ts;
+        let plain = gets[replies.len()..].iter().take(POINTS_AT_ONCE).take_while(|get| get.lock.is_none());
+        let mut looks: SmallVec<[(&Key, Known); 1]> = SmallVec::new();
+        let mut blocked = Ok(());
         {
             let mut inner = state.lock();
-            state.admit(&inner, key)?;
-            if let Some(id) = inner.latches.writer_of(key) {
-                return Err(Blocked::Latch(inner.latches.wait(id)));
+            for PointGet { key, .. } in plain {
+                blocked = state.admit(&inner, key);
+                if let (Ok(()), Some(id)) = (&blocked, inner.latches.writer_of(key)) {
+                    blocked = Err(Blocked::Latch(inner.latches.wait(id)));
+                }
+                if blocked.is_err() {
+                    break;
+                }
+                // C2: from here on nothing lands at or below read_ts; so what follows may look in peace.
+                inner.tscache.raise_point(key, at, header.attempt);
+                looks.push((key, inner.hot.look(key, at)));
             }
-            // C2: from here on nothing lands at or below read_ts; so what follows may look in peace.
-            inner.tscache.raise_point(key, header.read_ts, header.attempt);
         }
         let reader = self.reader();
-        if let Some(intent) = mvcc::intent(reader, key)?
-            && self.in_the_way(&intent, header.attempt, header.read_ts)
-        {
-            return Err(Blocked::Intent { key: key.clone(), intent: Box::new(intent), push_to: Some(header.read_ts) });
+        // Intents before versions (see `range`).
+        for n in 0..looks.len() {
+            let (key, known) = &mut looks[n];
+            if matches!(known, Known::Version(_)) {
+                continue;
+            }
+            if let Some(intent) = mvcc::intent(reader, key)? {
+                *known = Known::Ask(None);
+                if self.in_the_way(&intent, header.attempt, at) {
+                    blocked = Err(Blocked::Intent { key: (*key).clone(), intent: Box::new(intent), push_to: Some(at) });
+                    looks.truncate(n);
+                    break;
+                }
+            }
         }
-        let version = mvcc::get(reader, key, header.read_ts)?;
-        Ok(reply(version, Timestamp::ZERO))
+        let asked = looks.iter().filter(|(_, known)| matches!(known, Known::Ask(None))).map(|(key, _)| &key[..]);
+        let mut found = mvcc::get_many(reader, asked, at)?.into_iter();
+        for (key, known) in looks {
+            replies.push(match known {
+                Known::Version(version) => reply(Some(version), Timestamp::ZERO),
+                Known::Ask(None) => reply(found.next().flatten(), Timestamp::ZERO),
+                Known::Ask(Some(ticket)) => reply(self.get_and_keep(state, key, at, ticket)?, Timestamp::ZERO),
+            });
+        }
+        blocked
+    }
+
+    /// The version of a key without an intent, which is kept if it is the newest.
+    fn get_and_keep(&self, state: &RangeState, key: &Key, at: Timestamp, ticket: Ticket) -> Result<Option<mvcc::Version>, Blocked> {
+        let reader = self.reader();
+        let newest = mvcc::get(reader, key, Timestamp::MAX)?;
+        match newest {
+            Some(newest) if newest.ts <= at => {
+                state.lock().hot.keep(ticket, key, &newest);
+                Ok(Some(newest))
+            }
+            None => Ok(None),
+            Some(_) => Ok(mvcc::get(reader, key, at)?),
+        }
     }
 
     /// A locking point read: the newest version, under its lock.
@@ -323,6 +360,7 @@ impl Leaseholders {
             program: read.program.clone(),
             lock: None,
             snapshot: false,
+            recorded: true,
         };
         let program = self.program(read.program.as_ref())?;
         let stretch = run(reader, &scan, at, usize::MAX, program, &mut |_, _| Verdict::Take)?;
@@ -409,15 +447,6 @@ fn scan_reply(stretch: Stretch, valid_at: Timestamp, locked: Vec<LockedRow>, hin
     ScanReply { rows: stretch.rows, resume: stretch.resume, digest: stretch.digest, newest: stretch.newest, valid_at, locked, hint }
 }
 
-/// The part of `span` that was read, given what is left.
-pub(crate) fn covered(span: &Span, direction: Direction, resume: Option<&Span>) -> Span {
-    match (resume, direction) {
-        (None, _) => span.clone(),
-        (Some(left), Direction::Forward) => Span { start: span.start.clone(), end: left.start.clone() },
-        (Some(left), Direction::Reverse) => Span { start: left.end.clone(), end: span.end.clone() },
-    }
-}
-
 /// Whether a row of a snapshot has changed since, and the conflict or error that this is.
 fn is_newer(reader: &dyn Reader, key: &Key, read_ts: Timestamp, stopped: &mut Option<Blocked>) -> bool {
     match mvcc::get(reader, key, Timestamp::MAX) {
@@ -429,131 +458,6 @@ fn is_newer(reader: &dyn Reader, key: &Key, read_ts: Timestamp, stopped: &mut Op
         Err(error) => *stopped = Some(error.into()),
     }
     stopped.is_some()
-}
-
-/// Rows without a program, packed into one buffer: two allocations a page instead of two a row.
-#[derive(Default)]
-struct Packed {
-    bytes: BytesMut,
-    ends: Vec<(usize, usize)>,
-}
-
-impl Packed {
-    fn push(&mut self, key: &[u8], value: &[u8]) {
-        self.bytes.extend_from_slice(key);
-        let key_end = self.bytes.len();
-        self.bytes.extend_from_slice(value);
-        self.ends.push((key_end, self.bytes.len()));
-    }
-
-    fn pop(&mut self) {
-        self.ends.pop();
-        self.bytes.truncate(self.ends.last().map_or(0, |e| e.1));
-    }
-
-    fn into_rows(self) -> Vec<(Key, Bytes)> {
-        let bytes = self.bytes.freeze();
-        let mut start = 0;
-        self.ends
-            .into_iter()
-            .map(|(key_end, end)| {
-                let row = (bytes.slice(start..key_end), bytes.slice(key_end..end));
-                start = end;
-                row
-            })
-            .collect()
-    }
-}
-
-/// Reads versions at `at` until a limit, feeds the program, digests what comes out.
-fn run(
-    reader: &dyn Reader,
-    scan: &RangeScan,
-    at: Timestamp,
-    visits_max: usize,
-    mut program: Option<Box<dyn Program>>,
-    verdict: &mut dyn FnMut(&[u8], VersionRef<'_>) -> Verdict,
-) -> Result<Stretch, KvError> {
-    let locking = scan.lock.is_some();
-    let rows_max = if scan.limit_rows == 0 { usize::MAX } else { usize::try_from(scan.limit_rows).unwrap_or(usize::MAX) };
-    let (mut packed, mut out) = (Packed::default(), Vec::new());
-    let (mut hasher, mut newest, mut bytes, mut visits) = (Hasher::default(), Timestamp::ZERO, 0u64, 0usize);
-    let (mut resume, mut failed) = (None, None);
-    mvcc::scan(reader, &scan.span, at, scan.direction, &mut |key, version| {
-        newest = newest.max(version.ts);
-        visits += 1;
-        if let Some(value) = version.value {
-            let before = out.len();
-            match &mut program {
-                Some(program) => {
-                    if let Err(e) = program.row(key, value, &mut out) {
-                        failed = Some(KvError::Program(e));
-                        return false;
-                    }
-                }
-                None => packed.push(key, value),
-            }
-            if locking && (program.is_none() || out.len() > before) {
-                match verdict(key, version) {
-                    Verdict::Take => {}
-                    Verdict::Skip if program.is_some() => {
-                        out.truncate(before);
-                        return true;
-                    }
-                    Verdict::Skip => {
-                        packed.pop();
-                        return true;
-                    }
-                    Verdict::Stop => return false,
-                }
-            }
-            if program.is_none() {
-                bytes += (key.len() + value.len()) as u64;
-                hasher.bytes(key);
-                hasher.row(value, &scan.columns);
-            } else {
-                bytes += hash_output(&mut hasher, &out[before..]);
-            }
-        }
-        if packed.ends.len().max(out.len()) >= rows_max || bytes >= scan.limit_bytes || visits >= visits_max {
-            resume = rest(&scan.span, scan.direction, key);
-            return false;
-        }
-        true
-    })
-    .map_err(crate::request::storage_error)?;
-    if let Some(error) = failed {
-        return Err(error);
-    }
-    let rows = match program {
-        None => packed.into_rows(),
-        Some(mut program) => {
-            let before = out.len();
-            program.finish(&mut out).map_err(KvError::Program)?;
-            hash_output(&mut hasher, &out[before..]);
-            out
-        }
-    };
-    Ok(Stretch { rows, digest: hasher.finish(), newest, resume })
-}
-
-fn hash_output(hasher: &mut Hasher, rows: &[(Key, Bytes)]) -> u64 {
-    let mut bytes = 0;
-    for (key, value) in rows {
-        hasher.bytes(key);
-        hasher.bytes(value);
-        bytes += (key.len() + value.len()) as u64;
-    }
-    bytes
-}
-
-/// What is left of `span` after `key`.
-pub(crate) fn rest(span: &Span, direction: Direction, key: &[u8]) -> Option<Span> {
-    let left = match direction {
-        Direction::Forward => Span { start: Span::point(Key::copy_from_slice(key)).end, end: span.end.clone() },
-        Direction::Reverse => Span { start: span.start.clone(), end: Key::copy_from_slice(key) },
-    };
-    (!left.is_empty()).then_some(left)
 }
 
 /// What the digest of a scan without a program covers, for scans that the coordinator evaluates itself.

@@ -51,6 +51,7 @@ impl Router {
             program: None,
             lock: None,
             snapshot: false,
+            recorded: false,
         };
         let header = self.system_header();
         let mut backoff = Backoff::new();

@@ -31,6 +31,7 @@ use crate::catalog::descriptor::Oid;
 use crate::error::{Result, SqlError, SqlState};
 use crate::functions::{CatalogLookup, EvalContext, FunctionBody, SessionView};
 use crate::plan::expr::Expr;
+use crate::plan::logical::any;
 use crate::plan::node::{AggregateCall, AggregatePhase, Scan, SortKey};
 use crate::types::{DataType, Datum};
 
@@ -171,6 +172,8 @@ struct Run {
 /// The aggregate calls resolved once a run, and what they project.
 struct Prepared {
     exprs: Vec<Expr>,
+    /// Which of `exprs` are the last use of a plain column: the value is moved out of the row instead of copied.
+    moves: Vec<Option<usize>>,
     calls: Vec<super::relational::group::CallSpec>,
     groups: usize,
 }
@@ -190,7 +193,8 @@ impl Run {
             None => None,
             Some((groups, calls)) => {
                 let spec = GroupSpec::new(groups, calls, AggregatePhase::Complete)?;
-                Some(Prepared { exprs: spec.exprs.into_iter().cloned().collect(), calls: spec.calls, groups: spec.groups })
+                let exprs: Vec<Expr> = spec.exprs.into_iter().cloned().collect();
+                Some(Prepared { moves: last_uses(&exprs), exprs, calls: spec.calls, groups: spec.groups })
             }
         };
         Ok(Run {
@@ -227,8 +231,11 @@ impl Run {
             return Ok(());
         };
         self.projected.clear();
-        for expr in &prepared.exprs {
-            self.projected.push(eval(expr, &self.row, &mut cx)?);
+        for (expr, last) in prepared.exprs.iter().zip(&prepared.moves) {
+            self.projected.push(match last {
+                Some(ordinal) => std::mem::replace(&mut self.row[*ordinal], Datum::Null),
+                None => eval(expr, &self.row, &mut cx)?,
+            });
         }
         let group_key = &self.projected[..prepared.groups];
         let hash = value::hash_row(group_key, 0);
@@ -256,6 +263,16 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// The ordinals of those expressions that are plain columns which no later one reads.
+fn last_uses(exprs: &[Expr]) -> Vec<Option<usize>> {
+    let reads = |e: &Expr, ordinal: usize| any(e, &|x| matches!(x, Expr::Column { ordinal: o, .. } if *o == ordinal));
+    let last = |(n, e): (usize, &Expr)| match e {
+        Expr::Column { ordinal, .. } if !exprs[n + 1..].iter().any(|later| reads(later, *ordinal)) => Some(*ordinal),
+        _ => None,
+    };
+    exprs.iter().enumerate().map(last).collect()
 }
 
 fn call_from_wire(wire: WireCall) -> Result<AggregateCall> {

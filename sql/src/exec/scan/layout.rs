@@ -241,7 +241,7 @@ impl EntryReader {
             }
         }
         if !self.wanted.is_empty() {
-            value::decode_row(entry, &self.wanted, &mut |index, datum| out[base + self.values[index].0] = datum)?;
+            value::decode_row(entry, &self.wanted, |index, datum| out[base + self.values[index].0] = datum)?;
         }
         if self.parts > 0 {
             let mut rest = key.get(self.prefix..).ok_or_else(|| corrupt("an index key is too short"))?;
@@ -253,10 +253,11 @@ impl EntryReader {
                     value::decode_key(&mut rest, part.ty, part.descending)?;
                     continue;
                 }
-                let datum = value::decode_key(&mut rest, part.ty, part.descending)?;
-                for slot in slots {
+                let mut datum = value::decode_key(&mut rest, part.ty, part.descending)?;
+                for slot in &slots[1..] {
                     out[base + slot] = datum.clone();
                 }
+                std::mem::swap(&mut out[base + slots[0]], &mut datum);
             }
         }
         Ok(())

@@ -30,6 +30,8 @@ use crate::error::{Result, SqlError, SqlState};
 use crate::plan::node::{Node, Plan, Scan};
 use crate::types::Datum;
 
+/// Rows of a table, as ANALYZE counted them, from which an aggregation reads it in parts at the same time.
+const PARTS_FROM_ROWS: u64 = 50_000;
 /// Entries of one batched get.
 const POINTS_MAX: usize = 1024;
 
@@ -61,6 +63,8 @@ struct Started {
     direction: Direction,
     /// Rows still wanted.
     left: Option<u64>,
+    /// All stretches are read at the same time, and their rows come in no order.
+    in_parts: bool,
 }
 
 struct PushedProgram {
@@ -123,8 +127,14 @@ impl ScanOperator {
         let program = self.program(scan, &access, cx)?;
         let filter_here = scan.filter.is_some() && program.is_none();
         let bounds = if lock.is_some() && access.primary.is_some() { stretches.clone() } else { Vec::new() };
+        let rows = cx.catalog.row_counts.get(&scan.table.id).copied().unwrap_or(0);
+        // Groups come in no order, and the final phase merges any number of them.
+        let in_parts = scan.aggregate.is_some() && program.is_some() && lock.is_none() && left.is_none() && rows >= PARTS_FROM_ROWS;
+        if in_parts && let [Stretch::Span(span)] = &stretches[..] {
+            stretches = cx.txn.scan_parts(span).into_iter().map(Stretch::Span).collect();
+        }
         let direction = if scan.reverse { Direction::Reverse } else { Direction::Forward };
-        Ok(Box::new(Started { access, stretches: stretches.into(), bounds, program, filter_here, lock, direction, left }))
+        Ok(Box::new(Started { access, stretches: stretches.into(), bounds, program, filter_here, lock, direction, left, in_parts }))
     }
 
     /// The program to send along, if it spares rows or bytes and everything in it can be evaluated at the leaseholder.
@@ -154,6 +164,7 @@ impl Started {
         match self.stretches.front() {
             None => Ok(None),
             Some(Stretch::Point(_)) if self.program.is_none() => self.points(cx).await.map(Some),
+            Some(_) if self.in_parts && self.stretches.len() > 1 => self.pages(cx).await.map(Some),
             Some(_) => self.page(cx).await.map(Some),
         }
     }
@@ -181,10 +192,29 @@ impl Started {
     }
 
     async fn page(&mut self, cx: &mut ExecContext<'_>) -> Result<Vec<(Key, Bytes)>> {
-        let span = match self.stretches.pop_front() {
-            Some(Stretch::Span(span)) => span,
-            Some(Stretch::Point(key)) => Span::point(key),
-            None => return Ok(Vec::new()),
+        let Some(stretch) = self.stretches.pop_front() else { return Ok(Vec::new()) };
+        let page = cx.scan(self.scan_of(stretch)).await?;
+        if let Some(resume) = page.resume {
+            self.stretches.push_front(Stretch::Span(resume));
+        }
+        Ok(page.rows)
+    }
+
+    /// A page of each stretch.
+    async fn pages(&mut self, cx: &mut ExecContext<'_>) -> Result<Vec<(Key, Bytes)>> {
+        let scans = std::mem::take(&mut self.stretches).into_iter().map(|stretch| self.scan_of(stretch)).collect();
+        let mut rows = Vec::new();
+        for page in cx.scan_many(scans).await? {
+            rows.extend(page.rows);
+            self.stretches.extend(page.resume.map(Stretch::Span));
+        }
+        Ok(rows)
+    }
+
+    fn scan_of(&self, stretch: Stretch) -> meridian_txn::api::Scan {
+        let span = match stretch {
+            Stretch::Span(span) => span,
+            Stretch::Point(key) => Span::point(key),
         };
         // A limit counts rows that pass; where the filter runs here, pages are only kept small.
         let limit_rows = match self.left {
@@ -192,21 +222,15 @@ impl Started {
             _ if self.program.is_none() => BATCH_ROWS as u64,
             _ => 0,
         };
-        let page = cx
-            .scan(meridian_txn::api::Scan {
-                span,
-                direction: self.direction,
-                columns: if self.program.is_some() { Columns::All } else { self.access.reader.dependency() },
-                limit_rows,
-                limit_bytes: 0,
-                program: self.program.as_ref().map(|p| p.bytes.clone()),
-                lock: if self.access.primary.is_none() { self.lock } else { None },
-            })
-            .await?;
-        if let Some(resume) = page.resume {
-            self.stretches.push_front(Stretch::Span(resume));
+        meridian_txn::api::Scan {
+            span,
+            direction: self.direction,
+            columns: if self.program.is_some() { Columns::All } else { self.access.reader.dependency() },
+            limit_rows,
+            limit_bytes: 0,
+            program: self.program.as_ref().map(|p| p.bytes.clone()),
+            lock: if self.access.primary.is_none() { self.lock } else { None },
         }
-        Ok(page.rows)
     }
 
     /// Decodes entries to output rows, fetching primary rows where needed.

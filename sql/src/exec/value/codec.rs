@@ -53,7 +53,8 @@ impl RowWriter {
 }
 
 /// Reads the wanted columns (ascending ids) of a row; absent ones are not given to `take`.
-pub fn decode_row(row: &[u8], wanted: &[(u32, DataType)], take: &mut dyn FnMut(usize, Datum)) -> Result<()> {
+#[inline]
+pub fn decode_row(row: &[u8], wanted: &[(u32, DataType)], mut take: impl FnMut(usize, Datum)) -> Result<()> {
     let mut at = 0;
     for column in RowReader::new(row).iter() {
         let (id, value) = column.map_err(corrupt)?;

@@ -6,6 +6,7 @@
 //! dropped from the filter.
 
 use super::cost;
+use super::estimate::Estimates;
 use super::pushdown::comparison;
 use crate::catalog::descriptor::*;
 use crate::functions::like::like_prefix;
@@ -64,6 +65,8 @@ pub(super) struct Path {
     pub range: Option<Range>,
     /// Conditions that the range answers exactly.
     pub used: Vec<usize>,
+    /// The range is one entry for each value looked up, found by its whole key.
+    pub unique: bool,
     /// Rows that come out of the range.
     pub scanned: f64,
     /// Rows that pass the rest too.
@@ -335,8 +338,9 @@ fn coerced_array(request: &Request<'_>, table: &TableDescriptor, column: u32, ar
 }
 
 fn path(request: &Request<'_>, table: &TableDescriptor, index: &IndexDescriptor, sargs: &[Sarg], answered: &[usize]) -> Path {
-    let whole = cost::table_rows(&request.cx.catalog.row_counts, request.table.table.id);
-    let rows = answered.iter().fold(whole, |rows, n| rows * cost::selectivity(&request.preds[*n])).max(1.0);
+    let estimates = Estimates { catalog: request.cx.catalog, cols: request.cols };
+    let of = request.table.table.id;
+    let rows = answered.iter().fold(estimates.table_rows(of), |rows, n| rows * estimates.selectivity(&request.preds[*n])).max(1.0);
     let mut range = Range::default();
     let mut used: Vec<usize> = answered.to_vec();
     let mut touched: Vec<usize> = answered.to_vec();
@@ -353,7 +357,7 @@ fn path(request: &Request<'_>, table: &TableDescriptor, index: &IndexDescriptor,
                     range.equal.push(Expr::Const { value: Datum::Null, ty });
                 }
             }
-            share *= if matches!(s.test, Test::Null) { 0.1 } else { 0.005 };
+            share *= if matches!(s.test, Test::Null) { 0.1 } else { estimates.equal_share(of, key.column) };
             touched.push(s.pred);
             if s.exact {
                 used.push(s.pred);
@@ -366,7 +370,7 @@ fn path(request: &Request<'_>, table: &TableDescriptor, index: &IndexDescriptor,
             range.equal.push(array.clone());
             range.any = true;
             lists = cost::array_length(array);
-            share *= (0.005 * lists).min(0.5);
+            share *= (estimates.equal_share(of, key.column) * lists).min(0.5);
             touched.push(s.pred);
             if s.exact {
                 used.push(s.pred);
@@ -394,19 +398,22 @@ fn path(request: &Request<'_>, table: &TableDescriptor, index: &IndexDescriptor,
     }
     let full = range.equal.len() == index.keys.len() && range.null_equal.is_empty();
     let unique = full && (index.unique || index.id == table.primary.id);
-    // A key prefix of k of n columns (n + 1 if not unique) is taken to have rows^(k/n) values.
+    // A key prefix of k of n columns (n + 1 if not unique) is taken to have rows^(k/n) values, where nobody has counted them.
+    let counted = index.keys[..range.equal.len()].iter().all(|k| estimates.is_counted(of, k.column));
     let width = (index.keys.len() + usize::from(!index.unique && index.id != table.primary.id)) as f64;
     let bound = rows.powf((width - range.equal.len() as f64) / width) * lists;
     let scanned = if unique {
         lists
     } else if range.equal.is_empty() {
         (rows * share).max(if touched.is_empty() { 0.0 } else { 1.0 })
+    } else if counted {
+        (rows * share).max(1.0)
     } else {
         (rows * share).min(bound).max(1.0)
     };
     let scanned = scanned.min(rows.max(lists));
     let rest: Vec<&Expr> = request.preds.iter().enumerate().filter(|(n, _)| !touched.contains(n)).map(|(_, p)| p).collect();
-    let pass: f64 = rest.iter().map(|p| cost::selectivity(p)).product();
+    let pass: f64 = rest.iter().map(|p| estimates.selectivity(p)).product();
     let passing = (scanned * pass).max(if unique { 0.5 } else { 1.0 });
     let primary = index.id == table.primary.id;
     let covering = primary || (!request.whole_row && covers(request, table, index));
@@ -448,6 +455,7 @@ fn path(request: &Request<'_>, table: &TableDescriptor, index: &IndexDescriptor,
         index: index.id,
         range: (!whole).then_some(range),
         used,
+        unique,
         scanned: read,
         rows: passing,
         cost: total,

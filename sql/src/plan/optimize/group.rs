@@ -39,7 +39,7 @@ impl Lowerer<'_> {
             });
         }
         let input_rows = phys.plan.rows;
-        let rows = if a.groups.is_empty() { 1.0 } else { (input_rows * 0.1).max(1.0) } * a.sets.len().max(1) as f64;
+        let rows = self.estimates().groups(a.groups.iter().map(|g| &g.1), input_rows) * a.sets.len().max(1) as f64;
         let mut cost = phys.plan.cost + input_rows * cost::ROW * (1 + lowered.len()) as f64;
         let mut input = phys.plan;
         let mut phase = AggregatePhase::Complete;

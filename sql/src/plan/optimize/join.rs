@@ -64,7 +64,7 @@ impl Lowerer<'_> {
         let mut out: Vec<Member<'r>> = Vec::new();
         for rel in rels {
             let after = rel.free(&self.subqueries).into_iter().collect();
-            let rows = cost::rows(rel, &self.cx.catalog.row_counts);
+            let rows = self.estimates().rows(rel);
             let cols: ColSet = rel.outputs().into_iter().collect();
             let read = match rel {
                 Rel::Table(t) => self.path(t, &t.filter, &cols, &[], None).map_or(rows, |p| p.0.cost),
@@ -96,18 +96,11 @@ impl Lowerer<'_> {
     /// Estimated rows and cost of adding a member.
     fn step(&self, rows: f64, cost_so_far: f64, have: &ColSet, m: &Member<'_>, preds: &[Expr], all: &ColSet) -> (f64, f64) {
         let ready = self.ready(preds, have, &m.cols, all);
-        let mut share = 1.0;
-        let mut equal = false;
-        for n in &ready {
-            let p = &preds[*n];
-            share *= match p {
-                Expr::Call { function, args, .. } if args.len() == 2 && comparison(*function) == Some(ComparisonKind::Eq) => {
-                    equal = true;
-                    1.0 / m.rows.max(10.0).max(rows.min(m.rows))
-                }
-                other => cost::selectivity(other),
-            };
-        }
+        let estimates = self.estimates();
+        let pairs: Vec<(&Expr, &Expr)> = ready.iter().filter_map(|n| self.pair(&preds[*n], &m.cols)).collect();
+        let equal = !pairs.is_empty();
+        let rest = ready.iter().map(|n| &preds[*n]).filter(|p| self.pair(p, &m.cols).is_none());
+        let share = rest.map(|p| estimates.selectivity(p)).product::<f64>() * estimates.equal_pairs(pairs.into_iter(), rows, m.rows);
         if rows == 0.0 {
             // The first: what it takes to read it.
             return (m.rows, m.read);
@@ -120,7 +113,7 @@ impl Lowerer<'_> {
                 let whole = m.read + m.rows * cost::ROW;
                 match self.path(t, &with, &m.cols, &[], None) {
                     Some((path, _)) if equal && path.range.is_some() && self.uses_join(&path, t.filter.len()) => {
-                        let each = cost::LOOKUP + path.scanned * (cost::ENTRY + if path.covering { 0.0 } else { cost::FETCH });
+                        let each = cost::lookup(path.unique) + path.scanned * (cost::ENTRY + if path.covering { 0.0 } else { cost::FETCH });
                         (cost::ROUND * (1.0 + rows / 1000.0) + rows * each).min(whole)
                     }
                     _ => whole,
@@ -131,6 +124,24 @@ impl Lowerer<'_> {
         let loops = if equal || !m.after.is_empty() { 0.0 } else { rows * m.rows * cost::CONDITION };
         let lateral = if m.after.is_empty() { 0.0 } else { rows * base };
         (out, cost_so_far + base + rows * cost::ROW + out * cost::ROW + loops + lateral)
+    }
+
+    /// The sides of an equality between what is there and a new member: the member's last. `None` for any other condition.
+    fn pair<'e>(&self, p: &'e Expr, member: &ColSet) -> Option<(&'e Expr, &'e Expr)> {
+        let Expr::Call { function, args, .. } = p else { return None };
+        let [a, b] = &args[..] else { return None };
+        if comparison(*function) != Some(ComparisonKind::Eq) {
+            return None;
+        }
+        let (of_a, of_b) = (columns(a, &self.subqueries), columns(b, &self.subqueries));
+        if of_a.is_empty() || of_b.is_empty() {
+            return None;
+        }
+        match (of_a.is_subset(member), of_b.is_subset(member)) {
+            (false, true) => Some((a, b)),
+            (true, false) => Some((b, a)),
+            _ => None,
+        }
     }
 
     /// Whether a path uses a condition past the table's own.
@@ -274,13 +285,15 @@ impl Lowerer<'_> {
         let both: Vec<ColId> = left.layout.iter().chain(&right.layout).copied().collect();
         let left_keys = equal.iter().map(|e| self.expr(&e.left, &left.layout)).collect::<Result<Vec<_>>>()?;
         let right_keys = equal.iter().map(|e| self.expr(&e.right, &right.layout)).collect::<Result<Vec<_>>>()?;
-        let residual = self.predicate(residual, &both)?;
         let (l, r) = (left.plan.rows, right.plan.rows);
+        let pairs = self.estimates().equal_pairs(equal.iter().map(|e| (&e.left, &e.right)), l, r);
+        let rest = self.estimates().all(residual);
+        let residual = self.predicate(residual, &both)?;
         let rows = match kind {
             JoinKind::Semi | JoinKind::Anti => (l * 0.5).max(1.0),
-            JoinKind::Left => (l * r / r.max(10.0)).max(l),
+            JoinKind::Left => (l * r * pairs).max(l),
             JoinKind::Full => l + r,
-            JoinKind::Inner => (l * r / l.max(r).max(1.0)).max(1.0),
+            JoinKind::Inner => (l * r * pairs * rest).max(1.0),
         };
         let merge = merge_keys(&left, &right, equal);
         if let Some(keys) = merge
@@ -327,7 +340,7 @@ impl Lowerer<'_> {
         let both: Vec<ColId> = left.layout.iter().chain(&right.layout).copied().collect();
         let predicate = self.predicate(on, &both)?;
         let (l, r) = (left.plan.rows, right.plan.rows);
-        let pass: f64 = on.iter().map(cost::selectivity).product();
+        let pass = self.estimates().all(on);
         let rows = match kind {
             JoinKind::Semi | JoinKind::Anti => (l * 0.5).max(1.0),
             _ => (l * r * pass).max(1.0),
@@ -380,7 +393,7 @@ impl Lowerer<'_> {
         let layout = joined(&left.layout, &right_layout, kind);
         let l = left.plan.rows;
         let probes = limit.map_or(l, |n| n.min(l));
-        let each = cost::LOOKUP + path.scanned * (cost::ENTRY + if scan.fetch_primary { cost::FETCH } else { 0.0 });
+        let each = cost::lookup(path.unique) + path.scanned * (cost::ENTRY + if scan.fetch_primary { cost::FETCH } else { 0.0 });
         let per_left = path.rows;
         let rows = match kind {
             JoinKind::Semi | JoinKind::Anti => (l * 0.5).max(1.0),

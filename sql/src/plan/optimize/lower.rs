@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::access::{self, OrderCol, Path, Range, Request};
 use super::cost;
+use super::estimate::Estimates;
 use super::pushdown::Rewriter;
 use crate::error::{Result, SqlError};
 use crate::plan::PlanContext;
@@ -35,6 +36,11 @@ pub(super) struct Lowerer<'a> {
 impl<'a> Lowerer<'a> {
     pub fn new(cx: &'a PlanContext<'a>, cols: Vec<ColInfo>, subqueries: Vec<Subquery>) -> Self {
         Lowerer { cx, cols, subqueries, outer: Vec::new() }
+    }
+
+    /// What is known of rows.
+    pub fn estimates(&self) -> Estimates<'_> {
+        Estimates { catalog: self.cx.catalog, cols: &self.cols }
     }
 
     pub fn output(&self, id: ColId) -> OutputColumn {
@@ -322,7 +328,7 @@ impl<'a> Lowerer<'a> {
         let kept: Vec<(ColId, usize)> = cols.iter().copied().filter(|c| all.contains(&c.0)).collect();
         let layout: Vec<ColId> = kept.iter().map(|c| c.0).collect();
         let filter_expr = self.predicate(filter, &layout)?;
-        let rows = (100.0 * filter.iter().map(cost::selectivity).product::<f64>()).max(1.0);
+        let rows = (100.0 * self.estimates().all(filter)).max(1.0);
         let node = Node::SystemScan { table, columns: kept.iter().map(|c| c.1).collect(), filter: filter_expr };
         Ok(Phys { plan: self.plan(node, &layout, rows, 1.0), layout, order: Vec::new() })
     }
@@ -330,7 +336,7 @@ impl<'a> Lowerer<'a> {
     fn filter(&mut self, input: &Rel, preds: &[Expr], need: &ColSet, want: &[OrderCol], limit: Option<f64>) -> Result<Phys> {
         let mut inner = need.clone();
         preds.iter().for_each(|p| columns_of(p, &self.subqueries, &mut inner));
-        let pass: f64 = preds.iter().map(cost::selectivity).product();
+        let pass: f64 = self.estimates().all(preds);
         let phys = self.lower(input, &inner, want, limit.map(|l| l / pass.max(1e-6)))?;
         self.filtered(phys, preds)
     }
@@ -338,7 +344,7 @@ impl<'a> Lowerer<'a> {
     /// A filter over a lowered input.
     pub fn filtered(&mut self, phys: Phys, preds: &[Expr]) -> Result<Phys> {
         let Some(predicate) = self.predicate(preds, &phys.layout)? else { return Ok(phys) };
-        let pass: f64 = preds.iter().map(cost::selectivity).product();
+        let pass: f64 = self.estimates().all(preds);
         let rows = (phys.plan.rows * pass).max(1.0);
         let cost = phys.plan.cost + phys.plan.rows * cost::CONDITION * preds.len() as f64;
         let plan = self.plan(Node::Filter { input: Box::new(phys.plan), predicate }, &phys.layout, rows, cost);

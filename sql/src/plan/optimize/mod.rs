@@ -8,11 +8,13 @@
 //!   join        join order and method
 //!   lower       nodes one by one: columns pruned, numbers turned into ordinals, sorts left out where an index gives the order
 //!   modify      INSERT, UPDATE, DELETE, row locks
+//!   estimate    rows
 //!   cost        figures
 //! ```
 
 mod access;
 mod cost;
+mod estimate;
 pub mod fold;
 mod group;
 mod inline;

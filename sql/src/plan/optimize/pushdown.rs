@@ -260,6 +260,10 @@ impl Rewriter<'_> {
                     }
                 }
                 self.close_equalities(&here, &mut to_left, &mut to_right, &lcols, &rcols);
+                for p in &here {
+                    self.branches_say(p, &rcols, &mut to_left);
+                    self.branches_say(p, &lcols, &mut to_right);
+                }
             }
             JoinKind::Left => {
                 for p in conditions {
@@ -301,6 +305,28 @@ impl Rewriter<'_> {
         let left = Box::new(self.push(wrap(left, to_left), Vec::new()));
         let right = Box::new(self.push(wrap(right, to_right), Vec::new()));
         self.filter(Rel::Join { left, right, kind, on: here }, above)
+    }
+
+    /// What every branch of an OR over both sides says about one side alone, as a condition of that side. The OR itself stays.
+    fn branches_say(&self, p: &Expr, other: &ColSet, to: &mut Vec<Expr>) {
+        let Expr::Or(branches) = p else { return };
+        if volatile(p) || has_subquery(p) {
+            return;
+        }
+        let mut said = Vec::with_capacity(branches.len());
+        for branch in branches {
+            let mut parts = Vec::new();
+            conjuncts(branch.clone(), &mut parts);
+            parts.retain(|part| self.avoids(part, other) && !self.columns(part).is_empty());
+            match conjunction(parts) {
+                Some(part) => said.push(part),
+                None => return,
+            }
+        }
+        let said = Expr::Or(said);
+        if !to.iter().any(|known| same(known, &said)) {
+            to.push(said);
+        }
     }
 
     /// `a = b` here and `a = 1` on one side give `b = 1` on the other.
