@@ -124,3 +124,17 @@ async fn a_lock_is_kept_while_its_owner_can_be_asked_the_long_way() {
         assert!(timeout(Duration::from_secs(20), locked(&mut other, "x")).await.is_err(), "{from} to {to}");
     }
 }
+
+/// The first request vanishes, and what comes of it is unknown; the second meets a version that the first would meet, too: the client hears of a conflict and
+/// not of an unknown outcome.
+#[tokio::test(start_paused = true)]
+async fn a_conflict_that_stays_is_no_unknown_outcome() {
+    let (host, nodes) = cluster().await;
+    let mut txn = nodes[1].begin(TxnOptions::default());
+    txn.get(vec![Get { key: key("a"), lock: None, columns: Columns::All }]).await.unwrap();
+    txn.put(key("a"), Bytes::from_static(b"mine"), Expect::AsRead).await.unwrap();
+    add_one(&nodes[0]).await.unwrap();
+    host.set_cut(Some((TWO, ONE)));
+    let outcome = timeout(FOREVER, txn.commit()).await.unwrap();
+    assert!(matches!(outcome, Err(KvError::Retry { cause: RetryCause::WriteConflict, .. })), "{outcome:?}");
+}

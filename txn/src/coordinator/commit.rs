@@ -77,6 +77,11 @@ impl Progress {
             self.one_phase_unknown = false;
         }
     }
+
+    /// The same, and what spoke against it stays: a version newer than the one that this attempt read (C4). Whatever is still under way will meet it, too.
+    fn refused_for_good(&mut self) {
+        self.one_phase_unknown = false;
+    }
 }
 
 impl Txn {
@@ -260,8 +265,10 @@ impl Txn {
             Ok(other) => Err(unexpected(&other)),
             Err(SendError::Stale | SendError::Kv(KvError::Overloaded(_))) => Ok(OnePhase::Again),
             Err(SendError::Kv(e)) => {
-                if matches!(e, KvError::Retry { .. } | KvError::KeyExists { .. }) {
-                    progress.evaluated();
+                match e {
+                    KvError::Retry { cause: RetryCause::WriteConflict, .. } => progress.refused_for_good(),
+                    KvError::Retry { .. } | KvError::KeyExists { .. } => progress.evaluated(),
+                    _ => {}
                 }
                 Err(e)
             }
