@@ -47,7 +47,7 @@ fn cases() -> Vec<Case> {
         case(Control::Validation, plain),
         case(Control::LockValidation, plain),
         case(Control::NewestVersion, plain),
-        case(Control::PushRecord, plain),
+        case(Control::PushRecord, with(&[Fault::StreamStall])),
         case(Control::LogSync, plain),
         case(Control::LeasePromise, plain),
         case(Control::VotePromise, plain),
