@@ -22,7 +22,9 @@
 //! `e`'s promises, and no later promise is counted for `H`, since `H` can stamp no answer in `t` again. So every `E` that `L` ever has, then or
 //! later (stragglers who still promise are each outweighed by such an `H`), lies below the true time of `M`'s election. Whoever leads after
 //! `M` leads later still; that a replica which follows `M` is no longer bound to `L` therefore harms nobody. `L` itself does not
-//! vote while its lease stands, nor after it stepped down of its own accord until everything it may have served under has passed.
+//! vote while its lease stands, nor after it stepped down of its own accord until everything it may have served under has passed. What it counts may
+//! also shrink (the process of a follower is a new one, or a follower stamps in an epoch whose promise is still on its way): `L` waits for the
+//! greatest `E` that it ever had, not for that of the moment.
 //!
 //! **L2.** `M` begins with `now().latest` as its low water, which is at or above true time, which is above every `E` of `L`: above every
 //! timestamp that `L` served a read at. And should `M`'s own clock be wrong by then: the low water is also at or above the merged reading, so above the
@@ -196,6 +198,11 @@ impl Peer {
     /// Whether it was heard of lately.
     pub(crate) fn live(&self) -> bool {
         self.seen.lock().live
+    }
+
+    /// Which of its processes was heard of last; 0 before any was.
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.seen.lock().incarnation
     }
 
     /// Whether it fell silent within the last [`LOST_LATELY`]: what was sent to it will hardly be answered.

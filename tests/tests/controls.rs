@@ -10,23 +10,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use meridian_clock::controls::Control;
 use meridian_tests::sim::{Fault, Overrides, Plan, run, watch_panics};
 
-/// Those that a few seeds notice: what CI runs. The others take minutes: `scripts/verify controls`.
-const QUICK: [Control; 14] = [
-    Control::StartAtLatest,
-    Control::ReadIntents,
-    Control::ReplyRule,
-    Control::TimestampCache,
-    Control::Validation,
-    Control::LockValidation,
-    Control::NewestVersion,
-    Control::PushRecord,
-    Control::LogSync,
-    Control::LeasePromise,
-    Control::VotePromise,
-    Control::Checksums,
-    Control::Replay,
-    Control::Protection,
-];
 /// Seeds after which an absence counts as unnoticed, unless `MERIDIAN_SEEDS` says otherwise.
 const SEEDS_MAX: u64 = 200;
 
@@ -48,10 +31,10 @@ fn with(faults: &[Fault]) -> impl FnOnce(&mut Overrides) {
     move |overrides| overrides.faults = Some(faults)
 }
 
-/// Commits over several ranges that stop halfway, among rows that few others look at.
-fn paused_commits(overrides: &mut Overrides, more: &[Fault]) {
-    overrides.faults = Some([&[Fault::PauseCommitting], more].concat());
-    (overrides.clients, overrides.keys, overrides.millis) = (Some(1), Some(12), Some(12_000));
+/// Only the clients that this fault is aimed at.
+fn held_commits(overrides: &mut Overrides) {
+    overrides.faults = Some(vec![Fault::HeldCommit]);
+    (overrides.clients, overrides.millis) = (Some(0), Some(12_000));
 }
 
 fn cases() -> Vec<Case> {
@@ -64,17 +47,20 @@ fn cases() -> Vec<Case> {
         case(Control::Validation, plain),
         case(Control::LockValidation, plain),
         case(Control::NewestVersion, plain),
-        case(Control::PushRecord, plain),
+        case(Control::PushRecord, with(&[Fault::StreamStall])),
         case(Control::LogSync, plain),
         case(Control::LeasePromise, plain),
         case(Control::VotePromise, plain),
-        case(Control::SeenVersions, with(&[Fault::Skew, Fault::Jump])),
+        case(Control::SeenVersions, |o| {
+            o.faults = Some(vec![Fault::Skew, Fault::Jump]);
+            (o.clock_error, o.keys, o.clients) = (Some(60), Some(2), Some(3));
+        }),
         case(Control::Checksums, with(&[Fault::Corrupt])),
         case(Control::Replay, with(&[Fault::IsolateLeader, Fault::Replay])),
-        case(Control::Prevention, |o| paused_commits(o, &[])),
-        case(Control::RecordFirst, with(&[Fault::CrashCommitting, Fault::CrashAll])),
-        case(Control::RecoveryCas, |o| paused_commits(o, &[Fault::Reorder])),
-        case(Control::SplitBinding, with(&[Fault::Split, Fault::LeaseStorm, Fault::IsolateLeader])),
+        case(Control::Prevention, held_commits),
+        case(Control::RecordFirst, with(&[Fault::CrashResolving])),
+        case(Control::RecoveryCas, held_commits),
+        case(Control::SplitBinding, with(&[Fault::StalledSplit])),
         case(Control::LowWater, |o| {
             o.faults = Some(vec![Fault::IsolateLeader]);
             o.slow = Some(0.4);
@@ -84,9 +70,8 @@ fn cases() -> Vec<Case> {
             o.slow = Some(0.3);
         }),
         case(Control::ClosedTimestamp, |o| {
-            o.slow = Some(0.3);
-            o.millis = Some(12_000);
-            (o.clients, o.keys) = (Some(1), Some(8));
+            o.faults = Some(vec![Fault::StreamStall]);
+            (o.slow, o.millis) = (Some(0.3), Some(12_000));
         }),
         case(Control::Protection, |o| {
             o.faults = Some(Vec::new());
@@ -124,13 +109,9 @@ fn first_found(case: &Case, seeds: u64) -> Option<(u64, String)> {
 #[test]
 fn every_mechanism_is_missed_when_it_is_gone() {
     watch_panics();
-    // The name of one, or `all`.
-    let asked = std::env::var("MERIDIAN_CONTROL").ok();
-    let all = asked.as_deref() == Some("all");
-    let wanted = |control: Control| match asked.as_deref() {
-        None => QUICK.contains(&control),
-        Some(name) => all || Control::named(name) == Some(control),
-    };
+    // The name of one, or `all`, as without it.
+    let asked = std::env::var("MERIDIAN_CONTROL").ok().filter(|name| name != "all");
+    let wanted = |control: Control| asked.as_deref().is_none_or(|name| Control::named(name) == Some(control));
     let seeds = std::env::var("MERIDIAN_SEEDS").map_or(SEEDS_MAX, |n| n.parse().expect("MERIDIAN_SEEDS is a number"));
     let mut unnoticed = Vec::new();
     for case in cases().iter().filter(|case| wanted(case.control)) {
@@ -141,5 +122,6 @@ fn every_mechanism_is_missed_when_it_is_gone() {
     }
     assert!(unnoticed.is_empty(), "{seeds} seeds found nothing without {unnoticed:?}");
     let missing: Vec<Control> = Control::ALL.into_iter().filter(|control| !cases().iter().any(|case| case.control == *control)).collect();
-    assert!(!all || missing.is_empty(), "no test takes out {missing:?}");
+    assert!(missing.is_empty(), "no test takes out {missing:?}");
+    assert!(cases().iter().any(|case| wanted(case.control)), "there is no control {asked:?}");
 }

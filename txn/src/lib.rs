@@ -26,6 +26,8 @@ mod router;
 pub mod solo;
 mod system;
 
+pub use attempt::coordinator;
 pub use leaseholder::Leaseholders;
 pub use node::{Config, Foundation, Node};
+pub use record::staged_at;
 pub use system::System;

@@ -50,3 +50,11 @@ impl Record {
         postcard::from_bytes(bytes).map_err(|e| format!("transaction record: {e}"))
     }
 }
+
+/// The timestamp at which a stored record says that its transaction is staged, if it is: for those who look at a store from outside.
+pub fn staged_at(bytes: &[u8]) -> Option<Timestamp> {
+    match Record::decode(bytes).ok()?.status {
+        Status::Staging { at, .. } => Some(at),
+        _ => None,
+    }
+}

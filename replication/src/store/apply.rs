@@ -232,6 +232,7 @@ impl Replica {
     fn after_split(&mut self, left: Arc<RangeDescriptor>, right: Arc<RangeDescriptor>, own: bool, fx: &mut Effects) {
         self.split_in_flight = false;
         let Some(handle) = self.handle.clone() else { return };
+        tracing::debug!(node = %self.ctx.node, range = %self.range, right = %right.id, index = self.applied.index, "a split is applied");
         let worker = self.ctx.worker(right.id);
         let born = Arc::new(ReplicaHandle::new(
             self.id,

@@ -110,8 +110,8 @@ impl Replica {
         if self.is_leader() {
             return Timestamp::ZERO;
         }
-        let served = self.handle.as_ref().and_then(|h| h.lease_end());
-        let kept = self.transfer.as_ref().and_then(|t| t.kept.as_ref()).map(|kept| kept.expiration(&self.ctx.clock));
+        let served = self.handle.as_ref().and_then(|h| h.served_until());
+        let kept = self.transfer.as_ref().and_then(|t| t.kept.as_ref()).map(|kept| kept.served_until(&self.ctx.clock));
         served.max(kept).unwrap_or(Timestamp::ZERO)
     }
 
@@ -205,18 +205,18 @@ impl Replica {
         }
     }
 
-    /// A leader lets a request for its vote through only if its lease has ended for certain. Before it votes it takes the lease away and looks
+    /// A leader lets a request for its vote through only if its lease has ended for certain, as far as it ever reached. Before it votes it takes the lease away and looks
     /// again, so that the lease cannot grow in between; if Raft then refuses the vote, it gets the lease back.
     fn lay_down_lapsed_lease(&mut self, now: ClockInterval, pre_vote: bool) -> bool {
         let Some(handle) = self.handle.clone() else { return true };
-        if handle.lease_end().is_some_and(|end| now.earliest <= end) {
+        if handle.served_until().is_some_and(|end| now.earliest <= end) {
             return false;
         }
         if pre_vote {
             return true;
         }
         if let Some(basis) = handle.set_lease(None) {
-            if now.earliest <= basis.expiration(&self.ctx.clock) {
+            if now.earliest <= basis.served_until(&self.ctx.clock) {
                 handle.set_lease(Some(basis));
                 return false;
             }
@@ -227,7 +227,7 @@ impl Replica {
 
     fn basis(&self, low_water: Timestamp) -> LeaseBasis {
         let (voters, outgoing) = self.promisers();
-        LeaseBasis { term: Term(self.term()), low_water, voters, outgoing }
+        LeaseBasis::new(Term(self.term()), low_water, voters, outgoing)
     }
 
     fn promisers(&self) -> (SmallVec<[Promiser; 8]>, SmallVec<[Promiser; 8]>) {
@@ -322,7 +322,7 @@ impl Replica {
         if let Some(handle) = &self.handle {
             // Stepping down by itself, this replica must not vote before everything that it may have served under is over. A leader
             // that was elected meanwhile is the proof that it is.
-            if let Some(end) = handle.lease_end()
+            if let Some(end) = handle.served_until()
                 && !legit
             {
                 self.hold_until = self.hold_until.max(end);
@@ -338,7 +338,7 @@ impl Replica {
             && let Some(kept) = transfer.kept.as_ref()
         {
             if !legit {
-                self.hold_until = self.hold_until.max(kept.expiration(&self.ctx.clock));
+                self.hold_until = self.hold_until.max(kept.served_until(&self.ctx.clock));
             }
             self.end_transfer(false);
         }
@@ -368,7 +368,10 @@ impl Replica {
             return;
         };
         let kept = self.basis(self.low_water());
-        handle.set_lease(None);
+        let kept = match handle.set_lease(None) {
+            Some(lease) => kept.continues(&lease),
+            None => kept,
+        };
         self.transfer = Some(Transfer { to, target: target.id.0, done: Some(done), kept: Some(kept), ticks: 0 });
         self.wake();
     }
@@ -393,7 +396,7 @@ impl Replica {
             if self.pending.is_empty() && matched && self.staged.is_none() {
                 // Nothing is in flight and nothing can come: from here on the lease is gone for this term.
                 if let Some(kept) = transfer.kept.take() {
-                    self.hold_until = self.hold_until.max(kept.expiration(&self.ctx.clock));
+                    self.hold_until = self.hold_until.max(kept.served_until(&self.ctx.clock));
                 }
                 transfer.ticks = 0;
                 let handover = self.ctx.events.hand_over(self.range);
@@ -406,7 +409,7 @@ impl Replica {
                 if let Some(transfer) = &mut transfer {
                     // With the epochs that were stamped meanwhile: nobody counted them, and each is told only once.
                     if let (Some(handle), Some(kept)) = (&self.handle, transfer.kept.take()) {
-                        handle.set_lease(Some(self.basis(kept.low_water)));
+                        handle.set_lease(Some(self.basis(kept.low_water).continues(&kept)));
                     }
                     if let Some(done) = transfer.done.take() {
                         let _ = done.send(Err(AdminError::Invalid(format!("{to} did not catch up in time; the lease stays"))));

@@ -41,10 +41,37 @@ pub(crate) struct LeaseBasis {
     /// The voters of the present configuration, and in joint consensus those of the outgoing one.
     pub voters: SmallVec<[Promiser; 8]>,
     pub outgoing: SmallVec<[Promiser; 8]>,
+    /// The greatest end that anybody was told.
+    reached: AtomicU64,
 }
 
 impl LeaseBasis {
+    pub(crate) fn new(term: Term, low_water: Timestamp, voters: SmallVec<[Promiser; 8]>, outgoing: SmallVec<[Promiser; 8]>) -> Self {
+        LeaseBasis { term, low_water, voters, outgoing, reached: AtomicU64::new(0) }
+    }
+
+    /// Up to where may be served now. It can also move back: a voter's process is a new one, whose promise does not count yet, or the voter stamps
+    /// in an epoch of which the promise has not come yet, or the voters are others.
     pub(crate) fn expiration(&self, clock: &Clock) -> Timestamp {
+        let end = self.promised(clock);
+        if end.as_raw() > self.reached.load(Ordering::SeqCst) {
+            self.reached.fetch_max(end.as_raw(), Ordering::SeqCst);
+        }
+        end
+    }
+
+    /// Up to where may ever have been served: what a vote waits for.
+    pub(crate) fn served_until(&self, clock: &Clock) -> Timestamp {
+        self.expiration(clock).max(Timestamp::from_raw(self.reached.load(Ordering::SeqCst)))
+    }
+
+    /// The same lease goes on, on another footing.
+    pub(crate) fn continues(self, before: &LeaseBasis) -> Self {
+        self.reached.fetch_max(before.reached.load(Ordering::SeqCst), Ordering::SeqCst);
+        self
+    }
+
+    fn promised(&self, clock: &Clock) -> Timestamp {
         if controls::off(Control::LeasePromise) {
             return clock.now().latest.plus(Duration::from_secs(1));
         }
@@ -168,9 +195,9 @@ impl ReplicaHandle {
         self.lease.read().as_ref().map(|b| b.term)
     }
 
-    /// The end of the lease held, whether it has passed or not.
-    pub(crate) fn lease_end(&self) -> Option<Timestamp> {
-        self.lease.read().as_ref().map(|b| b.expiration(&self.clock))
+    /// Up to where the lease held may ever have been served under, whether that has passed or not.
+    pub(crate) fn served_until(&self) -> Option<Timestamp> {
+        self.lease.read().as_ref().map(|b| b.served_until(&self.clock))
     }
 
     /// Counts the promises of `peer` in `epoch` from now on.
@@ -286,5 +313,44 @@ impl RangeReplica for ReplicaHandle {
 
     async fn transfer_lease(&self, to: NodeId) -> Result<(), AdminError> {
         self.admin(|done| Request::Transfer { to, done }).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meridian_clock::Entropy;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::liveness::{LivenessConfig, LivenessMessage, Peers};
+    use crate::transport::simulated::SimulatedTime;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_shrinks_is_over_when_all_that_it_reached_is() {
+        let clock = Clock::new(SimulatedTime::start().clock(Duration::ZERO)).unwrap();
+        let peers = Peers::new(clock.clone(), LivenessConfig::default(), &Entropy::seeded(1));
+        let ours = peers.message(NodeId(2), Instant::now(), &Closed::default(), false).incarnation;
+        let word = |incarnation, promise| LivenessMessage {
+            incarnation,
+            promise,
+            to_incarnation: ours,
+            duration_micros: 1,
+            missing: Vec::new(),
+            refuses_you: false,
+            closed: None,
+            closed_upto: (0, 0, 0),
+        };
+        let (soon, later) = (clock.now().latest.plus(Duration::from_millis(10)), clock.now().latest.plus(Duration::from_millis(400)));
+        peers.heard(NodeId(2), &word(7, Some((5, later))), Instant::now());
+        peers.heard(NodeId(3), &word(8, Some((6, soon))), Instant::now());
+        let voters = || SmallVec::from_iter([(None, 0), (Some(peers.peer(NodeId(2))), 5), (Some(peers.peer(NodeId(3))), 6)]);
+        let lease = LeaseBasis::new(Term(7), Timestamp::ZERO, voters(), SmallVec::new());
+        assert_eq!(lease.expiration(&clock), later);
+        // The process of node 2 is a new one, which has promised nothing.
+        peers.heard(NodeId(2), &word(9, None), Instant::now());
+        assert_eq!(lease.expiration(&clock), soon, "nothing more is served on the word of the former process");
+        assert_eq!(lease.served_until(&clock), later, "but it may have been");
+        let again = LeaseBasis::new(Term(7), Timestamp::ZERO, voters(), SmallVec::new()).continues(&lease);
+        assert_eq!((again.expiration(&clock), again.served_until(&clock)), (soon, later));
     }
 }

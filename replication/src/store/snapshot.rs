@@ -9,7 +9,10 @@
 //! Raft decides that a follower needs one and is told how it went; its own snapshot message never travels. The position sent is that of the
 //! view, which is at or after the one Raft asked for.
 //!
-//! **A sender that gives up** says so ([`SnapshotMessage::Abort`]), and one that has fallen silent is given up: the replica is then empty, forgets its log, and
+//! **Room** is made by the worker that owns the range, in one step with the map of spans: from then on whatever else would become this replica, such as the right
+//! half of a split whose flush is not over, finds its place taken and comes to nothing.
+//!
+//! **A sender that gives up** says so ([`SnapshotMessage::Abort`]), and one that has fallen silent or started anew is given up: the replica is then empty, forgets its log, and
 //! asks its leader for another snapshot (the leader would otherwise never go below what it knows the replica to have had).
 //!
 //! **A crash in the middle** leaves the mark: at start the span is wiped, and the replica is empty until the next snapshot, in the same way. Losing what the
@@ -34,8 +37,8 @@ use super::context::Context;
 use super::handle::ReplicaHandle;
 use super::layout;
 use super::replica::{Replica, SnapshotOrder};
-use super::worker::{Internal, WorkerSender};
-use crate::api::{NodeId, RangeDescriptor, RangeId, RangeReplica as _, ReplicaId};
+use super::worker::{Internal, Room, WorkerSender};
+use crate::api::{NodeId, RangeDescriptor, RangeId, ReplicaId};
 use crate::transport::{Handler, Service, TrafficClass};
 
 /// How long one piece may take.
@@ -74,6 +77,8 @@ enum SnapshotMessage {
 #[derive(Debug)]
 pub(crate) struct Incoming {
     from: NodeId,
+    /// The process there that sends it.
+    incarnation: u64,
     replica: ReplicaId,
     descriptor: RangeDescriptor,
     next: u64,
@@ -84,7 +89,7 @@ pub(crate) struct Incoming {
 
 /// A snapshot of which nothing came for this long is given up.
 const ABANDONED: Duration = Duration::from_secs(60);
-/// So soon if its sender has fallen silent altogether: until then the replica hears of no other leader.
+/// So soon if its sender has fallen silent altogether or is a new process: until then the replica hears of no other leader.
 const ORPHANED: Duration = Duration::from_secs(1);
 
 /// Gives up snapshots whose senders have fallen silent, so that others can try.
@@ -92,7 +97,9 @@ pub(crate) fn expire(ctx: &Context) {
     let now = Instant::now();
     let mut dead = Vec::new();
     ctx.incoming.lock().retain(|range, incoming| {
-        let patience = if ctx.peers.peer(incoming.from).live() { ABANDONED } else { ORPHANED };
+        let sender = ctx.peers.peer(incoming.from);
+        let goes_on = sender.live() && sender.incarnation() == incoming.incarnation;
+        let patience = if goes_on { ABANDONED } else { ORPHANED };
         let keep = now.saturating_duration_since(incoming.at) < patience;
         if !keep {
             dead.push((*range, incoming.descriptor.span.clone()));
@@ -249,20 +256,10 @@ impl SnapshotReceiver {
             return Err(format!("the span overlaps {other} here"));
         }
         let (done, ready) = oneshot::channel();
-        let begins = Internal::SnapshotBegins { range, replica: to, term, done };
+        let begins = Internal::SnapshotBegins { range, replica: to, term, span: descriptor.span.clone(), done };
         ctx.worker(range).internal.send(begins).map_err(|_| "the store is stopping")?;
-        if !ready.await.unwrap_or(false) {
+        let Ok(Some(Room { old })) = ready.await else {
             return Err(format!("{range}: {to} does not take a snapshot of term {term}"));
-        }
-        let old = {
-            let mut map = ctx.map.write();
-            if let Some(other) = map.overlapping(range, &descriptor.span) {
-                return Err(format!("the span overlaps {other} here"));
-            }
-            let old = map.get(range).map(|h| h.descriptor().span.clone());
-            map.remove(range);
-            map.reserve(range, descriptor.span.clone());
-            old
         };
         if old.is_some() {
             ctx.events.replica_removed(range);
@@ -272,7 +269,9 @@ impl SnapshotReceiver {
         wipe(&mut batch, range, &mark);
         batch.put(Space::Meta, layout::incoming_key(range), to_bytes(&mark));
         ctx.engine.apply(&batch).map_err(|e| e.to_string())?;
-        let incoming = Incoming { from, replica: to, descriptor, next: 0, crc: crc32fast::Hasher::new(), at: Instant::now() };
+        tracing::debug!(node = %ctx.node, %range, %from, "a snapshot begins");
+        let incarnation = ctx.peers.peer(from).incarnation();
+        let incoming = Incoming { from, incarnation, replica: to, descriptor, next: 0, crc: crc32fast::Hasher::new(), at: Instant::now() };
         ctx.incoming.lock().insert(range, incoming);
         Ok(())
     }
@@ -336,6 +335,7 @@ impl SnapshotReceiver {
         ctx.engine.apply(&batch).map_err(|e| e.to_string())?;
         // The log may begin anew only once the state that replaces it is durable.
         ctx.flush().map_err(|e| e.to_string())?;
+        tracing::debug!(node = %ctx.node, %range, %from, ?applied, "a snapshot is in place");
         let worker = ctx.worker(range);
         let handle = ReplicaHandle::new(
             to,

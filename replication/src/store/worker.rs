@@ -14,9 +14,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use meridian_storage::Key;
 use meridian_storage::engine::{Batch, Space, StorageError};
 use meridian_storage::mvcc;
+use meridian_storage::{Key, Span};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
@@ -104,8 +104,14 @@ pub(crate) enum Internal {
     Peer(NodeId, PeerEvent),
     Flushed(Vec<(RangeId, u64)>),
     SnapshotSent { range: RangeId, to: ReplicaId, ok: bool },
-    SnapshotBegins { range: RangeId, replica: ReplicaId, term: u64, done: oneshot::Sender<bool> },
+    SnapshotBegins { range: RangeId, replica: ReplicaId, term: u64, span: Span, done: oneshot::Sender<Option<Room>> },
     SnapshotArrived(Arrived),
+}
+
+/// Room was made for a snapshot.
+pub(crate) struct Room {
+    /// The span of what was there.
+    pub old: Option<Span>,
 }
 
 /// The way to a worker.
@@ -283,9 +289,9 @@ impl Worker {
                 }
             }
             Internal::SnapshotSent { range, to, ok } => self.with(range, |replica, _| replica.snapshot_sent(to, ok)),
-            Internal::SnapshotBegins { range, replica, term, done } => {
-                let ok = self.prepare_for_snapshot(range, replica, term);
-                let _ = done.send(ok);
+            Internal::SnapshotBegins { range, replica, term, span, done } => {
+                let room = self.prepare_for_snapshot(range, replica, term, span);
+                let _ = done.send(room);
             }
             Internal::SnapshotArrived(arrived) => self.on_snapshot(arrived),
         }
@@ -294,9 +300,14 @@ impl Worker {
     fn on_born(&mut self, born: Born) {
         let range = born.handle.range_id();
         let id = born.handle.replica_id();
+        // A snapshot may have taken its place while the split was being flushed, or it was removed: what is in the engine is not its state any more.
+        if !self.ctx.map.read().get(range).is_some_and(|present| Arc::ptr_eq(present, &born.handle)) {
+            return tracing::info!(node = %self.ctx.node, %range, "the right half of a split is history before it is taken up");
+        }
         let loaded = Replica::load(self.ctx.clone(), range, id, Some(born.handle.clone()), &mut self.fx);
         match loaded {
             Ok(mut replica) => {
+                tracing::debug!(node = %self.ctx.node, %range, leads = born.leads, "the right half of a split is taken up");
                 replica.inherit(born.bound, born.hold_until);
                 // It may have acknowledged a leader of the right range while it was empty.
                 if let Some(empty) = self.replicas.remove(&range) {
@@ -313,27 +324,38 @@ impl Worker {
         }
     }
 
-    /// A snapshot wants to come in for `replica`: what is there makes room, if it is older.
-    fn prepare_for_snapshot(&mut self, range: RangeId, replica: ReplicaId, term: u64) -> bool {
+    /// A snapshot of `span` wants to come in for `replica`: what is there makes room, if it is older. Whoever comes later with what was there before, such
+    /// as the right half of a split that was still being flushed, finds the place taken.
+    fn prepare_for_snapshot(&mut self, range: RangeId, replica: ReplicaId, term: u64, span: Span) -> Option<Room> {
         match self.replicas.get(&range) {
-            Some(present) if present.id > replica => return false,
-            Some(present) if present.id == replica && present.term() > term => return false,
+            Some(present) if present.id > replica => return None,
+            Some(present) if present.id == replica && present.term() > term => return None,
             _ => {}
         }
         match layout::read_tombstone(&*self.ctx.engine, range) {
             Ok(least) if replica >= least => {}
-            _ => return false,
+            _ => return None,
         }
         // Nothing may come between the log records that were handed over and the replica that is loaded from them later.
         self.finish_round();
         if !self.held.is_empty() {
-            return false;
+            return None;
         }
+        let old = {
+            let mut map = self.ctx.map.write();
+            if map.overlapping(range, &span).is_some() {
+                return None;
+            }
+            let old = map.get(range).map(|handle| handle.descriptor().span.clone());
+            map.remove(range);
+            map.reserve(range, span);
+            old
+        };
         if let Some(mut present) = self.replicas.remove(&range) {
             present.stop();
         }
         self.awake.remove(&range);
-        true
+        Some(Room { old })
     }
 
     fn on_snapshot(&mut self, arrived: Arrived) {

@@ -27,7 +27,8 @@ simulate [--seeds N] [--first S] [--threads T] [--until-found] [--no-shrink] [--
     runs N seeds (100) from S (1) on T threads (2)
 simulate --seed S [--log FILTER] [--trace]
     one seed, with its story
-Instead of what the seed says: --nodes N  --clients N  --keys N  --millis N  --slow SHARE  --ttl MILLIS  --faults A,B|none  --strikes 1,2|none  --narrow
+Instead of what the seed says: --nodes N  --clients N  --keys N  --millis N  --slow SHARE  --ttl MILLIS  --faults A,B|none  --strikes 1,2|none
+    --clock-error MILLIS  --narrow  --early
 With a mechanism of the protocol taken out (debug builds): --without CONTROL (may be repeated)";
 
 struct Options {
@@ -81,7 +82,9 @@ fn options() -> anyhow::Result<Option<Options>> {
             "--ttl" => plan.ttl = Some(value()?.parse()?),
             "--faults" => plan.faults = Some(list(&value()?, Fault::named)?),
             "--strikes" => plan.strikes = Some(list(&value()?, |word| word.parse().ok())?),
+            "--clock-error" => plan.clock_error = Some(value()?.parse()?),
             "--narrow" => plan.narrow = true,
+            "--early" => plan.early = true,
             "--without" => plan.controls.extend(list(&value()?, Control::named)?),
             "--help" => return Ok(None),
             other => anyhow::bail!("unknown option {other}\n{HELP}"),

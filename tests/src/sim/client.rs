@@ -27,6 +27,8 @@ pub struct Client {
     /// What it is doing.
     pub doing: Arc<Mutex<String>>,
     cluster: Arc<Cluster>,
+    /// Whether it does what the aimed faults are aimed at, and nothing else.
+    relays: bool,
 }
 
 enum End {
@@ -35,11 +37,11 @@ enum End {
 }
 
 impl Client {
-    /// A client of `gateway`.
-    pub fn new(cluster: &Arc<Cluster>, gateway: usize) -> Arc<Self> {
+    /// A client of `gateway`; one that `relays` has a workload of its own.
+    pub fn new(cluster: &Arc<Cluster>, gateway: usize, relays: bool) -> Arc<Self> {
         let doing: Arc<Mutex<String>> = Arc::default();
         cluster.doing.lock().push((gateway, doing.clone()));
-        Arc::new(Client { gateway, last_commit: Mutex::default(), doing, cluster: cluster.clone() })
+        Arc::new(Client { gateway, last_commit: Mutex::default(), doing, cluster: cluster.clone(), relays })
     }
 
     /// Works until `stop`.
@@ -54,7 +56,11 @@ impl Client {
                 tokio::select! { biased; _ = stop.changed() => {}, _ = up.changed() => {} }
                 continue;
             };
-            let kind = if plan.wide { Kind::draw_wide(&mut rng) } else { Kind::draw(&mut rng) };
+            let kind = match (self.relays, plan.wide) {
+                (true, _) => Kind::draw_relay(&mut rng),
+                (false, true) => Kind::draw_wide(&mut rng),
+                (false, false) => Kind::draw(&mut rng),
+            };
             let script = Script { kind, rng: Entropy::seeded(rng.random()).rng(), keys: plan.keys };
             // A crash of the gateway ends its clients' transactions where they stand: what was being committed stays unknown.
             tokio::select! {
@@ -78,7 +84,10 @@ impl Client {
         // Often about as long ago as timestamps close: any replica may answer then.
         let ago = if rng.random_bool(0.5) { rng.random_range(2500..6000) } else { rng.random_range(100..9000) };
         let at = (notes.truth)().minus(Duration::from_millis(ago));
-        let prefix = ["bank/", "list/", "register/", "fork/", "comment/", "pair/", "riap/", "load/", "daol/"][rng.random_range(0..9)];
+        let prefix = match self.relays {
+            true => ["hot/", "own/"][rng.random_range(0..2)],
+            false => ["bank/", "list/", "register/", "fork/", "comment/", "pair/", "riap/", "load/", "daol/"][rng.random_range(0..9)],
+        };
         *self.doing.lock() = format!("reads {prefix} as of {at}");
         match look_back(notes, kv, self.gateway, span(prefix), at).await {
             Ok(()) => End::Committed,

@@ -51,6 +51,8 @@ pub struct Cluster {
     pub flipped: Mutex<Vec<Flipped>>,
     /// What went wrong so far.
     pub wrong: Mutex<Vec<String>>,
+    /// Held while a fault waits for its moment and strikes: two at a time would spoil each other's.
+    pub aiming: tokio::sync::Mutex<()>,
     /// When everything began.
     pub origin: Instant,
     slots: Vec<Slot>,
@@ -99,8 +101,23 @@ impl Cluster {
         let (history, observer): (Arc<History>, _) = Default::default();
         let truth: TrueTime = Arc::new(move || Timestamp::from_unix_nanos(START_UNIX_NANOS + origin.elapsed().as_nanos() as u64));
         let notes = Notes::new(history.clone(), truth);
-        let (wrong, doing, strikes, flipped) = Default::default();
-        Arc::new(Cluster { plan, network, machines, history, notes, doing, strikes, archive, flipped, observer, wrong, origin, slots })
+        let (wrong, doing, strikes, flipped, aiming) = Default::default();
+        Arc::new(Cluster {
+            plan,
+            network,
+            machines,
+            history,
+            notes,
+            doing,
+            strikes,
+            archive,
+            flipped,
+            observer,
+            wrong,
+            aiming,
+            origin,
+            slots,
+        })
     }
 
     /// Starts the process of a machine that has none. Goes on if the caller is aborted: a disk in the hands of a start must not get lost.
@@ -171,6 +188,11 @@ impl Cluster {
     /// Whether a client of a gateway is committing.
     pub fn is_committing(&self, gateway: usize) -> bool {
         self.doing.lock().iter().any(|(at, doing)| *at == gateway && doing.lock().ends_with("commits"))
+    }
+
+    /// Whether the additional client of a gateway is committing what aimed faults are aimed at.
+    pub fn is_relaying(&self, gateway: usize) -> bool {
+        self.doing.lock().iter().any(|(at, doing)| *at == gateway && doing.lock().ends_with("(relay) commits"))
     }
 
     /// Notes a violation.

@@ -3,7 +3,8 @@
 //! ```text
 //!   plan       what a seed stands for: shape, settings, which faults
 //!   cluster    machines, network, processes          node     the real layers of one node over simulated disk, clock, network
-//!   nemesis    breaks things                         client, workload, session   work, and note in history and notes what they saw
+//!   nemesis    breaks things, at random              aimed                       and where it hurts
+//!                                                    client, workload, session   work, and note in history and notes what they saw
 //!   shrink     makes a run that failed smaller       seeds                       runs that once failed
 //!   observer   watches leases (L1, L2)               checker  strict serializability, nothing lost, nothing half there
 //!   archive    what nodes have collected
@@ -12,6 +13,7 @@
 //! must get on again; then all that was seen is checked against what is there. Everything runs on one thread in virtual time, and every choice comes from
 //! the seed: the same seed gives the same trace, byte for byte.
 
+mod aimed;
 mod archive;
 mod checker;
 mod client;
@@ -109,8 +111,9 @@ async fn run_phases(cluster: &Arc<Cluster>) -> Result<(), String> {
     let mut clients = Vec::new();
     let mut tasks = Vec::new();
     for gateway in 0..cluster.plan.nodes {
-        for number in 0..cluster.plan.clients {
-            let client = Client::new(cluster, gateway);
+        let clients_here = cluster.plan.clients + usize::from(cluster.plan.relays());
+        for number in 0..clients_here {
+            let client = Client::new(cluster, gateway, number >= cluster.plan.clients);
             tasks.push(tokio::spawn(client.clone().run(number, stop.watch())));
             clients.push(client);
         }

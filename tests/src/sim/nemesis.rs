@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use meridian_clock::{Entropy, Rng};
 use meridian_replication::api::{NodeId, RangeAdmin as _};
+use meridian_replication::transport::TrafficClass;
 use meridian_storage::engine::{Engine as _, Reader as _, Space, StorageError};
 use meridian_storage::memory::{DiskOp, FaultHook};
 use meridian_storage::mvcc;
@@ -14,6 +15,7 @@ use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use super::aimed;
 use super::cluster::Cluster;
 use super::plan::Fault;
 use super::workload::{key, span};
@@ -62,7 +64,7 @@ pub async fn heal(cluster: &Arc<Cluster>) {
     }
 }
 
-fn how_long(rng: &mut Rng, least: u64, most: u64) -> Duration {
+pub(super) fn how_long(rng: &mut Rng, least: u64, most: u64) -> Duration {
     Duration::from_millis(rng.random_range(least..=most))
 }
 
@@ -166,8 +168,12 @@ async fn strike(cluster: Arc<Cluster>, fault: Fault, mut rng: Rng) {
         (Fault::Freeze, _) => freeze(&cluster, victim).await,
         (Fault::Lie, _) => lie(&cluster, victim, long, rng).await,
         (Fault::Corrupt, _) => corrupt(&cluster, victim, long, rng).await,
-        (Fault::CrashCommitting, _) => crash_committing(&cluster, victim, other, rng).await,
-        (Fault::PauseCommitting, _) => pause_committing(&cluster, victim, other, rng).await,
+        (Fault::CrashCommitting, _) => aimed::crash_committing(&cluster, victim, other, rng).await,
+        (Fault::PauseCommitting, _) => aimed::pause_committing(&cluster, victim, other, rng).await,
+        (Fault::StreamStall, (Some(a), Some(b))) => network.stall(a, b, TrafficClass::Kv, how_long(rng, 500, 4000)),
+        (Fault::HeldCommit, _) => aimed::held_commit(&cluster, rng).await,
+        (Fault::CrashResolving, _) => aimed::crash_resolving(&cluster, rng).await,
+        (Fault::StalledSplit, _) => aimed::stalled_split(&cluster, rng).await,
         (Fault::LeaseStorm, _) => {
             for _ in 0..rng.random_range(3..20) {
                 lease_move(&cluster, rng).await;
@@ -192,11 +198,11 @@ async fn strike(cluster: Arc<Cluster>, fault: Fault, mut rng: Rng) {
             }
         }
         // The node is down.
-        (Fault::Pause | Fault::OneWay | Fault::Isolate | Fault::Flap | Fault::Slow | Fault::Crawl, _) => {}
+        (Fault::Pause | Fault::OneWay | Fault::Isolate | Fault::Flap | Fault::Slow | Fault::Crawl | Fault::StreamStall, _) => {}
     }
 }
 
-fn shuffled(cluster: &Cluster, rng: &mut Rng) -> Vec<NodeId> {
+pub(super) fn shuffled(cluster: &Cluster, rng: &mut Rng) -> Vec<NodeId> {
     let mut all: Vec<NodeId> = (0..cluster.plan.nodes).filter_map(|index| cluster.node(index)).collect();
     all.shuffle(rng);
     all
@@ -325,48 +331,6 @@ fn flip_back(cluster: &Cluster, victim: usize) {
     });
 }
 
-/// Waits until a client of the victim commits, and kills it some steps later. Its messages to one of the others are slow, so that they may arrive after
-/// others have begun to clean up behind it.
-async fn crash_committing(cluster: &Arc<Cluster>, victim: usize, other: usize, rng: &mut Rng) {
-    if let (Some(a), Some(b)) = (cluster.node(victim), cluster.node(other)) {
-        cluster.network.set_delay(a, b, how_long(rng, 0, 400), how_long(rng, 0, 50));
-    }
-    until_committing(cluster, victim).await;
-    sleep(how_long(rng, 0, 40)).await;
-    cluster.crash(victim, rng);
-    sleep(how_long(rng, 0, 200)).await;
-    cluster.start(victim).await;
-    cluster.network.reset_delays();
-}
-
-/// The slow link has a part of the commit when its gateway stops; when the gateway goes on, the others have met what had arrived and settled it.
-async fn pause_committing(cluster: &Arc<Cluster>, victim: usize, other: usize, rng: &mut Rng) {
-    let (Some(a), Some(b)) = (cluster.node(victim), cluster.node(other)) else { return };
-    cluster.network.set_delay(a, b, how_long(rng, 100, 1000), how_long(rng, 0, 50));
-    // Who settles it may be slow too, so that the gateway is back in the middle of that.
-    if rng.random_bool(0.5)
-        && let Some(third) = shuffled(cluster, rng).into_iter().find(|node| *node != a && *node != b)
-    {
-        cluster.network.set_delay(b, third, how_long(rng, 100, 1000), how_long(rng, 0, 50));
-        cluster.network.set_delay(third, b, how_long(rng, 0, 500), how_long(rng, 0, 50));
-    }
-    until_committing(cluster, victim).await;
-    sleep(how_long(rng, 0, 100)).await;
-    cluster.network.pause(a);
-    sleep(how_long(rng, 500, 3000)).await;
-    cluster.network.resume(a);
-    sleep(how_long(rng, 0, 500)).await;
-    cluster.network.reset_delays();
-}
-
-/// Until a client of the gateway commits, or none does for long.
-async fn until_committing(cluster: &Cluster, gateway: usize) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(2);
-    while !cluster.is_committing(gateway) && tokio::time::Instant::now() < deadline {
-        sleep(Duration::from_millis(1)).await;
-    }
-}
-
 async fn crash(cluster: &Arc<Cluster>, victims: &[usize], rng: &mut Rng) {
     let mut crashed = Vec::new();
     for &victim in victims {
@@ -419,15 +383,20 @@ async fn lease_move(cluster: &Cluster, rng: &mut Rng) {
 
 async fn split(cluster: &Cluster, victim: usize, rng: &mut Rng) {
     let Some(process) = cluster.process(victim) else { return };
-    let prefix = ["bank", "list", "register", "pair", "riap", "ticket"].choose(rng).unwrap_or(&"bank");
-    let at = match *prefix {
-        "bank" | "list" | "register" => key(&format!("{prefix}/{:02}", rng.random_range(0..cluster.plan.keys + 1))),
-        _ => key(&format!("{prefix}/{:08}", rng.random_range(0..2000))),
-    };
+    let at = split_key(cluster, rng);
     let kv: Arc<dyn meridian_txn::api::Kv> = process.kv.clone();
     drop(process);
     let outcome = kv.split_at(at.clone()).await;
     tracing::info!(?at, ?outcome, "nemesis split");
+}
+
+/// Somewhere in the middle of a workload.
+pub(super) fn split_key(cluster: &Cluster, rng: &mut Rng) -> meridian_storage::Key {
+    let prefix = ["bank", "list", "register", "pair", "riap", "ticket"].choose(rng).unwrap_or(&"bank");
+    match *prefix {
+        "bank" | "list" | "register" => key(&format!("{prefix}/{:02}", rng.random_range(0..cluster.plan.keys + 1))),
+        _ => key(&format!("{prefix}/{:08}", rng.random_range(0..2000))),
+    }
 }
 
 async fn membership(cluster: &Cluster, rng: &mut Rng) {

@@ -32,6 +32,8 @@ pub struct LeaseObserver {
     served: BTreeMap<RangeId, (Span, Timestamp)>,
     /// Keys that went to another range, and up to where the old one may have served them.
     split_off: Vec<(Span, Timestamp)>,
+    /// Pairs of ranges that were seen to serve the same keys.
+    overlapping: BTreeSet<(RangeId, RangeId)>,
     samples: u64,
     /// What was wrong.
     pub wrong: Vec<String>,
@@ -92,7 +94,30 @@ impl LeaseObserver {
                 }
             }
         }
+        self.compare_overlapping(leases);
         self.wrong.truncate(20);
+    }
+
+    /// Two ranges that serve the same keys: one of them has split, and its leaseholder does not know it yet.
+    fn compare_overlapping(&mut self, leases: &[(RangeId, NodeId, Lease, Span)]) {
+        let mut by_start: Vec<_> = leases.iter().filter(|(_, _, lease, _)| lease.expiration > Timestamp::ZERO).collect();
+        by_start.sort_by(|a, b| a.3.start.cmp(&b.3.start));
+        let mut reaches: Option<&(RangeId, NodeId, Lease, Span)> = None;
+        for next in by_start {
+            if let Some((wide, holder, lease, span)) = reaches.filter(|r| r.0 != next.0 && r.3.intersect(&next.3).is_some()) {
+                let (range, other, newer, keys) = next;
+                let (later, earlier) = if newer.low_water > lease.low_water { (newer, lease) } else { (lease, newer) };
+                if earlier.expiration > later.low_water && self.overlapping.insert((*wide, *range)) {
+                    self.wrong.push(format!(
+                        "L1: {holder} serves {span:?} of {wide} to {} from {} while {other} serves {keys:?} of {range} to {} from {}",
+                        lease.expiration, lease.low_water, newer.expiration, newer.low_water
+                    ));
+                }
+            }
+            if reaches.is_none_or(|r| r.3.end < next.3.end) {
+                reaches = Some(next);
+            }
+        }
     }
 }
 

@@ -72,6 +72,14 @@ pub enum Fault {
     ApplyFull,
     /// A gateway stops in the middle of a commit, with a part of it still on a slow link, for long enough that others settle it.
     PauseCommitting,
+    /// A connection for requests stalls in one direction, while everything else between the two nodes goes on.
+    StreamStall,
+    /// The last part of a commit is held by a stalled connection while its gateway stops for about as long as others need to settle it.
+    HeldCommit,
+    /// A gateway dies when it has told one of two ranges that its commit is through, and cannot reach the other.
+    CrashResolving,
+    /// A range splits while the disk of its leaseholder stalls: the others have applied the split long before it.
+    StalledSplit,
 }
 
 impl Fault {
@@ -110,12 +118,16 @@ impl Fault {
         Fault::ApplyFull,
     ];
 
-    /// Those that came last.
+    /// Those that came after that.
     const THIRD: [Fault; 1] = [Fault::PauseCommitting];
+
+    /// Those that came last: aimed at what one mechanism alone prevents.
+    const FOURTH: [Fault; 4] = [Fault::StreamStall, Fault::HeldCommit, Fault::CrashResolving, Fault::StalledSplit];
 
     /// The fault named so (as `Debug` prints it, in any case).
     pub fn named(name: &str) -> Option<Fault> {
-        Fault::FIRST.into_iter().chain(Fault::SECOND).chain(Fault::THIRD).find(|fault| format!("{fault:?}").eq_ignore_ascii_case(name))
+        let all = Fault::FIRST.into_iter().chain(Fault::SECOND).chain(Fault::THIRD).chain(Fault::FOURTH);
+        all.into_iter().find(|fault| format!("{fault:?}").eq_ignore_ascii_case(name))
     }
 }
 
@@ -195,8 +207,12 @@ pub struct Overrides {
     pub slow: Option<f64>,
     /// Old versions are collected after so many milliseconds; 0: never.
     pub ttl: Option<u64>,
+    /// The error that every clock declares, in milliseconds.
+    pub clock_error: Option<u64>,
     /// Only the faults and workloads of the first generation.
     pub narrow: bool,
+    /// Without the faults of the fourth generation, for seeds found before.
+    pub early: bool,
     /// Mechanisms switched off.
     pub controls: Vec<Control>,
 }
@@ -229,8 +245,14 @@ impl fmt::Display for Overrides {
         if let Some(ttl) = self.ttl {
             write!(f, " --ttl {ttl}")?;
         }
+        if let Some(error) = self.clock_error {
+            write!(f, " --clock-error {error}")?;
+        }
         if self.narrow {
             write!(f, " --narrow")?;
+        }
+        if self.early {
+            write!(f, " --early")?;
         }
         self.controls.iter().try_for_each(|control| write!(f, " --without {control:?}"))
     }
@@ -249,7 +271,8 @@ impl Plan {
         let nodes = overrides.nodes.unwrap_or(drawn);
         let regions = if rng.random_bool(0.5) { 1 } else { 3 };
         let replication_factor = if nodes >= 5 && rng.random_bool(0.3) { 5 } else { 3 };
-        let clock_errors = clock_errors(&mut rng, nodes);
+        let drawn = clock_errors(&mut rng, nodes);
+        let clock_errors = overrides.clock_error.map_or(drawn, |error| vec![Duration::from_millis(error); nodes]);
         let share = *[0.0, 0.1, 0.25, 0.5].choose(&mut rng).unwrap_or(&0.25);
         let mut faults: Vec<Fault> = Fault::FIRST.into_iter().filter(|_| rng.random_bool(share)).collect();
         // What came later has its own source of choices, so that seeds of the first generation keep their meaning.
@@ -258,6 +281,8 @@ impl Plan {
         faults.extend(Fault::SECOND.into_iter().filter(|_| later.random_bool(share) && wide));
         let mut last = Entropy::seeded(seed).fork("plan, faults of the third generation").rng();
         faults.extend(Fault::THIRD.into_iter().filter(|_| last.random_bool(share) && wide));
+        let mut aimed = Entropy::seeded(seed).fork("plan, faults of the fourth generation").rng();
+        faults.extend(Fault::FOURTH.into_iter().filter(|_| aimed.random_bool(share) && wide && !overrides.early));
         let mut slow_share = *[0.0, 0.03, 0.2].choose(&mut later).unwrap_or(&0.0);
         let middles = ["bank/01", "list/01", "register/01", "skew/z", "fork/02", "comment/02"];
         let mut splits: Vec<&str> = middles.into_iter().filter(|_| later.random_bool(0.5)).collect();
@@ -296,6 +321,11 @@ impl Plan {
             controls: overrides.controls.clone(),
             overrides,
         }
+    }
+
+    /// Whether each gateway has a client more, whose transactions the aimed faults are aimed at. Seeds without those faults go on as ever.
+    pub fn relays(&self) -> bool {
+        [Fault::StreamStall, Fault::HeldCommit, Fault::CrashResolving].iter().any(|fault| self.faults.contains(fault))
     }
 
     /// The command that runs it again.

@@ -57,8 +57,8 @@ pub fn regressions() -> Vec<Regression> {
         },
         slow(220, "a leader that heard of a later term campaigned again before its own lease, just lost, had ended (L2)"),
     ];
-    // They ran before versions were collected in the simulator.
-    all.iter_mut().for_each(|regression| regression.overrides.ttl = Some(0));
+    // They ran before versions were collected in the simulator, and before there were aimed faults.
+    all.iter_mut().for_each(|regression| (regression.overrides.ttl, regression.overrides.early) = (Some(0), true));
     all.push(Regression {
         seed: 1018,
         overrides: Overrides {
@@ -69,6 +69,56 @@ pub fn regressions() -> Vec<Regression> {
             ..Overrides::default()
         },
         showed: "a commit at a timestamp older than the TTL was valid because what spoke against its reads had been collected (C3)",
+    });
+    // The lists of faults are those that the seeds drew then: strikes count along them.
+    all.push(Regression {
+        seed: 836,
+        overrides: Overrides {
+            faults: Some(vec![
+                Fault::CrashAll,
+                Fault::OneWay,
+                Fault::Flap,
+                Fault::Slow,
+                Fault::DiskStall,
+                Fault::MajorityRing,
+                Fault::Reorder,
+                Fault::Lie,
+                Fault::CrashCommitting,
+                Fault::PauseCommitting,
+                Fault::StreamStall,
+                Fault::CrashResolving,
+            ]),
+            strikes: Some(vec![18, 24, 26]),
+            clients: Some(1),
+            ..Overrides::default()
+        },
+        showed: "a leader voted when its lease had ended by what it counted then: less than it had served under, since a follower's process was a new one (L2)",
+    });
+    all.push(Regression {
+        seed: 20_537,
+        overrides: Overrides {
+            faults: Some(vec![
+                Fault::Crash,
+                Fault::Pause,
+                Fault::Replay,
+                Fault::DiskStall,
+                Fault::Split,
+                Fault::MajorityRing,
+                Fault::Jump,
+                Fault::Freeze,
+                Fault::Lie,
+                Fault::CrashCommitting,
+                Fault::LeaseStorm,
+                Fault::PauseCommitting,
+                Fault::StreamStall,
+                Fault::HeldCommit,
+            ]),
+            strikes: Some(vec![4, 5, 6]),
+            millis: Some(3279),
+            slow: Some(0.0),
+            ..Overrides::default()
+        },
+        showed: "a snapshot of a split's right half came in while that half was being flushed, and both became its state: replicas differed",
     });
     all
 }

@@ -11,6 +11,7 @@
 //!   comments   add a row, or read all rows                       (the graph, absent rows included: causal reverse)
 //!   mixed      reads here, writes there                          (the graph, over several ranges)
 //!   loads      rows in two places, laid early in portions        all or none; a row of one's own never exists already (C8)
+//!   relay      a row that all look at, one of its own elsewhere  (the graph): what recovery does to a commit that is only late. A client of its own
 //!   past       all rows of a workload as of some time ago        exactly what stands at that timestamp in the end (`notes`)
 //! ```
 
@@ -61,6 +62,12 @@ pub enum Kind {
     Load,
     /// Read in the past.
     Past,
+    /// Write a row that everybody looks at, and one that nobody else touches.
+    Relay,
+    /// Look at a row of the former.
+    Glance,
+    /// Write only a row that nobody else touches: nothing but a closed timestamp keeps it from landing where it began.
+    Own,
 }
 
 impl Kind {
@@ -91,9 +98,19 @@ impl Kind {
         }
     }
 
+    /// One of those of the additional client.
+    pub fn draw_relay(rng: &mut Rng) -> Kind {
+        match rng.random_range(0..100) {
+            0..35 => Kind::Relay,
+            35..65 => Kind::Glance,
+            65..80 => Kind::Own,
+            _ => Kind::Past,
+        }
+    }
+
     /// Whether it only reads, and says so.
     pub fn read_only(self) -> bool {
-        matches!(self, Kind::Audit | Kind::ForkRead | Kind::Comments | Kind::Past)
+        matches!(self, Kind::Audit | Kind::ForkRead | Kind::Comments | Kind::Past | Kind::Glance)
     }
 
     /// Its name.
@@ -113,6 +130,9 @@ impl Kind {
             Kind::Mixed => "mixed",
             Kind::Load => "load",
             Kind::Past => "past",
+            Kind::Relay => "relay",
+            Kind::Glance => "glance",
+            Kind::Own => "own",
         }
     }
 }
@@ -236,6 +256,15 @@ impl Script {
             }
             Kind::Mixed => self.mixed(session, &mut rng).await,
             Kind::Load => load(session, &mut rng).await,
+            Kind::Relay => {
+                session.write(&hot(&mut rng), b"", Expect::AsRead).await?;
+                own(session).await
+            }
+            Kind::Own => own(session).await,
+            Kind::Glance => {
+                session.read(&[hot(&mut rng)], None).await?;
+                Ok(Checked)
+            }
             // It has no transaction of its own (`client`).
             Kind::Past => Ok(Checked),
         }
@@ -336,9 +365,19 @@ impl Script {
     }
 }
 
+/// A row that everybody looks at. It comes before those of `own/`, so the record of a transaction that writes both lies in its range.
+fn hot(rng: &mut Rng) -> Key {
+    key(&format!("hot/{:02}", rng.random_range(0..2)))
+}
+
 /// What a script saw was right.
 #[derive(Clone, Copy, Debug)]
 pub struct Checked;
+
+async fn own(session: &mut Session) -> Result<Checked, Stop> {
+    session.write(&key(&format!("own/{:08}", session.id())), b"", Expect::Absent).await?;
+    Ok(Checked)
+}
 
 async fn pair(session: &mut Session) -> Result<Checked, Stop> {
     let own = session.id();

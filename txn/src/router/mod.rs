@@ -507,11 +507,13 @@ impl Router {
         let nobody = self.system_header();
         let found = self.ask_all(&keys, &nobody, &|keys| Request::Prevent { target, at: staged, keys }).await?;
         let commit = found.iter().all(|r| matches!(r, Response::AllThere(true)));
+        tracing::debug!(node = %self.node, ?target, %staged, commit, "asked for the writes of a staging");
         let decide = Request::Recover { target, anchor: anchor.clone(), staged, commit };
         let fate = match self.ask(anchor, &nobody, &decide).await? {
             Response::Fate(fate) => fate,
             other => return Err(unexpected(&other)),
         };
+        tracing::debug!(node = %self.node, ?target, %staged, commit, ?fate, "settled a staging");
         let outcome = match &fate {
             Fate::Committed(at) => Some(*at),
             Fate::Aborted => None,

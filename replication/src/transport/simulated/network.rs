@@ -253,6 +253,16 @@ impl SimulatedNetwork {
         self.shared.state.lock().links.values_mut().for_each(|link| link.delay = None);
     }
 
+    /// Stalls one stream, as a connection does that waits for a packet to be sent again: nothing that is sent on it from now on arrives within `time`, then all
+    /// of it does, in order. Other streams between the two nodes go on.
+    pub fn stall(&self, from: NodeId, to: NodeId, class: TrafficClass, time: Duration) {
+        let mut state = self.shared.state.lock();
+        if let (Some(from), Some(to)) = (state.address_of(from), state.address_of(to)) {
+            let (stream, until) = (state.streams.entry((from, to, class)).or_default(), Instant::now() + time);
+            stream.last_arrival = Some(stream.last_arrival.map_or(until, |last| last.max(until)));
+        }
+    }
+
     /// Sets the shares of messages that vanish and that arrive twice from now on.
     pub fn set_loss(&self, loss: f64, replay: f64) {
         let mut state = self.shared.state.lock();
