@@ -128,10 +128,16 @@ async fn what_many_scans_read_is_validated() {
         for touched in ["105", "999"] {
             let node = filled(&[]).await;
             let mut txn = begin(&node);
-            let scans = if parts { vec![scan("000", "300", 0, true), scan("300", "600", 0, true)] } else { vec![scan("100", "110", 0, false), scan("300", "310", 0, false)] };
+            let scans = if parts {
+                vec![scan("000", "300", 0, true), scan("300", "600", 0, true)]
+            } else {
+                vec![scan("100", "110", 0, false), scan("300", "310", 0, false)]
+            };
             txn.scan_many(scans).await.unwrap();
             // A new row in a span that was read, or beyond.
             write(&node, &[(&format!("{touched}x"), "new")]).await;
+            // Somebody reads later what is about to be written, so the commit cannot stay at its snapshot.
+            assert_eq!(get(&mut *begin(&node), "result").await, None);
             put(&mut *txn, "result", "computed").await;
             let outcome = txn.commit().await;
             assert_eq!(outcome.is_err(), touched == "105", "{outcome:?} after a write of {touched}x, parts: {parts}");
@@ -184,6 +190,8 @@ async fn a_key_that_is_read_all_the_time_is_never_read_stale() {
         let mut reader = begin(&node);
         assert_eq!(get(&mut *reader, "hot").await, Some(value.clone()));
         write(&node, &[("hot", "between")]).await;
+        // Somebody reads later what is about to be written, so the commit cannot stay at its snapshot.
+        assert_eq!(get(&mut *begin(&node), "other").await, None);
         put(&mut *reader, "other", "depends on it").await;
         assert!(matches!(reader.commit().await, Err(KvError::Retry { .. })));
         write(&node, &[("hot", &value)]).await;
@@ -199,7 +207,8 @@ async fn a_key_that_is_read_all_the_time_is_never_read_stale() {
 #[tokio::test(start_paused = true)]
 async fn a_batch_of_points_waits_only_for_what_is_in_its_way() {
     let node = filled(&["450"]).await;
-    let gets = |from: usize, to: usize| (from..to).map(|i| Get { key: key(&format!("{i:03}")), columns: Columns::All, lock: None }).collect();
+    let gets =
+        |from: usize, to: usize| (from..to).map(|i| Get { key: key(&format!("{i:03}")), columns: Columns::All, lock: None }).collect();
     let mut txn = begin(&node);
     let got = txn.get(gets(0, 900)).await.unwrap();
     for (i, got) in got.iter().enumerate() {
