@@ -51,6 +51,11 @@ pub fn regressions() -> Vec<Regression> {
             showed: "a node whose clock had jumped back since its election began its lease below what the earlier one had served (L2)",
         },
         Regression {
+            seed: 8456,
+            overrides: Overrides::default(),
+            showed: "a copy of a commit that a stalled stream had kept for longer than versions are kept landed again: what it had written was collected (C8)",
+        },
+        Regression {
             seed: 60,
             overrides: Overrides { clock_error: Some(300), ..Overrides::default() },
             showed: "the end of a lease came nearer when a voter left, and its leader stepped down and held still for that end only (L2)",

@@ -56,6 +56,7 @@ impl Leaseholders {
 
     async fn collect_range(&self, state: &Arc<RangeState>, horizon: Timestamp) -> Result<(), crate::request::Refusal> {
         let mut span = span_of(state);
+        state.note_collected(horizon);
         while !span.is_empty() {
             let Ok(lease) = state.lease_at(Timestamp::ZERO) else { return Ok(()) };
             // A split may have taken some of it away, and the lease was looked at first.

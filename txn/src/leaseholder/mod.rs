@@ -441,6 +441,8 @@ impl RangeEvents for Leaseholders {
             (_, Some(unborn)) => unborn.adopt(lease.term, low_water),
             _ => RangeState::new(replica.clone(), lease.term, TimestampCache::new(low_water), LockTable::default()),
         };
+        // Those who led before may have collected up to there.
+        state.note_collected(self.all_kept());
         let old = self.served.write().insert(state);
         if let Some(old) = old {
             old.end();

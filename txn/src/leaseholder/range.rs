@@ -101,6 +101,8 @@ pub struct RangeState {
     pub term: Term,
     /// The span epoch of `Inner::span`, changed with it.
     span_epoch: AtomicU64,
+    /// Versions below may have been collected, under this lease or one before.
+    collected: AtomicU64,
     inner: Mutex<Inner>,
 }
 
@@ -113,6 +115,7 @@ impl RangeState {
             id: replica.range_id(),
             term,
             span_epoch: AtomicU64::new(descriptor.span_epoch),
+            collected: AtomicU64::new(0),
             inner: Mutex::new(Inner {
                 span,
                 ended: false,
@@ -128,6 +131,16 @@ impl RangeState {
             }),
             replica,
         })
+    }
+
+    /// From now on versions below `horizon` may be gone.
+    pub fn note_collected(&self, horizon: Timestamp) {
+        self.collected.fetch_max(horizon.as_raw(), Ordering::SeqCst);
+    }
+
+    /// Below this an attempt cannot tell whether it was here before (C8): its own version may have been collected.
+    pub fn collected(&self) -> Timestamp {
+        Timestamp::from_raw(self.collected.load(Ordering::SeqCst))
     }
 
     /// The mutex. Keep it short; no disk, no await.
@@ -299,6 +312,7 @@ impl RangeState {
         self.stir(&mut inner);
         let locks = inner.locks.split_off(&span);
         let state = RangeState::new(right, Term(0), inner.tscache.clone(), locks);
+        state.note_collected(self.collected());
         {
             let mut other = state.lock();
             other.span = span.clone();

@@ -63,6 +63,11 @@ impl Leaseholders {
                 Checked::Above(newest) => need = need.max(newest),
             }
         }
+        // C8, looked at after the look for a version of its own. An open transaction's versions are protected, unless it is as old as the lease allows nobody to
+        // be sure; a copy of its request that comes when it is long over finds nothing that could tell.
+        if header.read_ts < state.collected() {
+            return Err(too_old(header.read_ts).into());
+        }
         if need > at && remote_reads {
             return Ok(Outcome::Answer(Response::Pushed(need)));
         }
@@ -375,6 +380,13 @@ impl Leaseholders {
         }
         Ok(Checked::Above(newest.map_or(Timestamp::ZERO, |v| v.ts.next())))
     }
+}
+
+fn too_old(read_ts: Timestamp) -> KvError {
+    let message = format!(
+        "a transaction that reads at {read_ts} is too old to commit here: what it may have written already could have been collected"
+    );
+    KvError::TimestampOutOfRange(message)
 }
 
 /// Rows from which on a portion of a bulk load is checked as a whole.
