@@ -56,6 +56,11 @@ pub fn regressions() -> Vec<Regression> {
             showed: "a copy of a commit that a stalled stream had kept for longer than versions are kept landed again: what it had written was collected (C8)",
         },
         Regression {
+            seed: 13_807,
+            overrides: Overrides::default(),
+            showed: "a commit whose answer was lost, and whose version was collected before it was asked for again, was reported as a conflict (C8)",
+        },
+        Regression {
             seed: 60,
             overrides: Overrides { clock_error: Some(300), ..Overrides::default() },
             showed: "the end of a lease came nearer when a voter left, and its leader stepped down and held still for that end only (L2)",

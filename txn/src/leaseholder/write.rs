@@ -57,16 +57,15 @@ impl Leaseholders {
         let mut need = floor;
         for write in writes {
             self.no_foreign_intent(attempt, &write.key)?;
-            match self.check_landing(header, write)? {
+            match self.check_landing(header, write) {
                 // C8: a replay of what has committed already.
-                Checked::Own(committed) => return Ok(Outcome::Answer(Response::Committed(committed))),
-                Checked::Above(newest) => need = need.max(newest),
+                Ok(Checked::Own(committed)) => return Ok(Outcome::Answer(Response::Committed(committed))),
+                // What it committed may have been collected by now: neither success nor conflict would be certain. (An open transaction's versions are protected; this is
+                // for a copy of its request that comes when it is over, and for nodes that could not protect theirs.)
+                _ if header.read_ts < state.collected() => return Err(too_old(header.read_ts).into()),
+                Ok(Checked::Above(newest)) => need = need.max(newest),
+                Err(blocked) => return Err(blocked),
             }
-        }
-        // C8, looked at after the look for a version of its own. An open transaction's versions are protected, unless it is as old as the lease allows nobody to
-        // be sure; a copy of its request that comes when it is long over finds nothing that could tell.
-        if header.read_ts < state.collected() {
-            return Err(too_old(header.read_ts).into());
         }
         if need > at && remote_reads {
             return Ok(Outcome::Answer(Response::Pushed(need)));
