@@ -102,7 +102,11 @@ impl Record {
     }
 
     /// Its gateway's clock lay outside its bound: what it read says nothing, and its end is no moment in real time. What it wrote counts as it stands.
-    pub fn excuse(&mut self) {
+    /// `misdated`: nor is its beginning, from which its timestamp comes. Seed 15036: a clock that lagged by fifty seconds gave a write a timestamp below one that was acknowledged.
+    pub fn excuse(&mut self, misdated: bool) {
+        if misdated {
+            self.begun.0 = 0;
+        }
         self.ops.retain(|op| matches!(op, Op::Write(..)));
         if let Outcome::Committed(_) = self.outcome {
             self.outcome = Outcome::Unknown("the clock of its gateway lied".into());

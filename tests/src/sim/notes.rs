@@ -121,17 +121,21 @@ impl Notes {
         records
     }
 
-    /// Takes out of the history what a lying clock excuses: what a client of that gateway alone saw while it lied. (Nothing that it wrote: nobody
-    /// listens to a node whose clock is out of bounds.)
+    /// Takes out of the history what a lying clock excuses: what a client of that gateway alone saw while it lied, and when it was that it
+    /// began. What it wrote counts: nobody listens to a clock that is ahead, but one that lags looks like one whose messages take long, and is listened to.
     pub fn without_lies(&self, records: Vec<Record>) -> Vec<Record> {
         let lies = self.lies.lock();
         let excused = |record: &Record| {
             let ended = record.ended.map_or(Timestamp::MAX, |(_, at)| at);
             lies.iter().any(|lie| lie.gateway == record.gateway && record.begun.1 <= lie.to && ended >= lie.from)
         };
+        let misdated = |record: &Record| {
+            lies.iter().any(|lie| lie.gateway == record.gateway && record.begun.1 >= lie.from && record.begun.1 <= lie.to)
+        };
         let blank = |mut record: Record| {
             if excused(&record) {
-                record.excuse();
+                let misdated = misdated(&record);
+                record.excuse(misdated);
             }
             record
         };
