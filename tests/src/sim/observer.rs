@@ -28,8 +28,9 @@ struct Seen {
 #[derive(Debug, Default)]
 pub struct LeaseObserver {
     terms: BTreeMap<RangeId, BTreeMap<Term, Seen>>,
-    /// What each range was last seen to serve, and how far its lease reached then.
-    served: BTreeMap<RangeId, (Span, Timestamp)>,
+    /// What each range was last seen to serve at each node, and how far its lease there has reached with those keys. By node: beside an old leaseholder that
+    /// has not applied a split yet, whose lease runs out, a new one may serve less, and longer.
+    served: BTreeMap<(RangeId, NodeId), (Span, Timestamp)>,
     /// Keys that went to another range, and up to where the old one may have served them.
     split_off: Vec<(Span, Timestamp)>,
     /// Pairs of ranges that were seen to serve the same keys.
@@ -47,12 +48,17 @@ impl LeaseObserver {
     /// Takes in the leases of one moment.
     pub fn sample(&mut self, leases: &[(RangeId, NodeId, Lease, Span)]) {
         self.samples += 1;
-        for (range, _, lease, span) in leases {
-            let (last, end) = self.served.entry(*range).or_insert((span.clone(), lease.expiration));
-            if last.end > span.end {
-                self.split_off.push((Span { start: span.end.clone(), end: last.end.clone() }, *end));
+        for (range, holder, lease, span) in leases {
+            let place = (*range, *holder);
+            match self.served.get_mut(&place).filter(|(last, _)| last.end == span.end) {
+                Some((_, end)) => *end = lease.expiration.max(*end),
+                None => {
+                    let of_range = self.served.range((*range, NodeId(0))..=(*range, NodeId(u32::MAX)));
+                    let wider = of_range.filter(|(_, (last, _))| last.end > span.end);
+                    self.split_off.extend(wider.map(|(_, (last, end))| (Span { start: span.end.clone(), end: last.end.clone() }, *end)));
+                    self.served.insert(place, (span.clone(), lease.expiration));
+                }
             }
-            (*last, *end) = (span.clone(), lease.expiration.max(*end));
         }
         for (range, holder, lease, span) in leases {
             let terms = self.terms.entry(*range).or_default();
