@@ -126,10 +126,14 @@ impl Links {
         let _ = self.transport.send(to, TrafficClass::Kv, Service::Kv, body.into());
     }
 
-    /// Ends when `node` has left two questions in a row unanswered.
+    /// Ends when `node` has left two questions in a row unanswered. However many wait for it, one of them asks and all know.
     pub(super) async fn until_silent(self: &Arc<Self>, node: NodeId) {
         loop {
             sleep(WATCH_EVERY).await;
+            let answered = self.peers.lock().get(&node).and_then(|p| p.answered);
+            if answered.is_some_and(|at| at.elapsed() < WATCH_EVERY) {
+                continue;
+            }
             if !self.is_there(node).await && !self.is_there(node).await {
                 return;
             }
