@@ -24,6 +24,9 @@ const STEP: Duration = Duration::from_millis(250);
 /// The farthest: two clocks that are a second and a half off each. Worse ones do not lead.
 const EXTRA_MAX: Duration = Duration::from_secs(6);
 
+/// After a write that failed: a full disk is not asked again at every heartbeat, nor the log filled with it.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+
 /// How far the promises of one node reach, and how far they may.
 #[derive(Debug)]
 pub(crate) struct Reach {
@@ -41,11 +44,13 @@ struct State {
     used: Option<Instant>,
     /// A write is under way.
     writing: bool,
+    /// When the last write failed.
+    failed: Option<Instant>,
 }
 
 impl Reach {
     pub(crate) fn new(base: Duration, durable: Duration) -> Self {
-        Reach { base, state: Mutex::new(State { durable: durable.max(base), wanted: base, used: None, writing: false }) }
+        Reach { base, state: Mutex::new(State { durable: durable.max(base), wanted: base, used: None, writing: false, failed: None }) }
     }
 
     /// The farthest that a promise of this store may reach.
@@ -69,7 +74,7 @@ impl Reach {
     /// What must be written now, if anything; [`Reach::written`] is to follow. `quiet`: this node is past the silence that follows a start.
     pub(crate) fn to_write(&self, at: Instant, quiet: bool) -> Option<Duration> {
         let mut state = self.state.lock();
-        if state.writing {
+        if state.writing || state.failed.is_some_and(|failed| at.saturating_duration_since(failed) < TRY_AGAIN) {
             return None;
         }
         let write = if state.wanted > state.durable {
@@ -88,9 +93,10 @@ impl Reach {
     }
 
     /// The outcome of a write.
-    pub(crate) fn written(&self, reach: Duration, done: bool) {
+    pub(crate) fn written(&self, reach: Duration, done: bool, at: Instant) {
         let mut state = self.state.lock();
         state.writing = false;
+        state.failed = (!done).then_some(at);
         if done {
             state.durable = state.durable.max(reach);
         }
@@ -115,10 +121,13 @@ mod tests {
         let write = reach.to_write(now, true).unwrap();
         assert!(write >= BASE + WIDE);
         assert_eq!(reach.to_write(now, true), None, "one write at a time");
-        reach.written(write, false);
+        reach.written(write, false, now);
         assert_eq!(reach.of(WIDE, now), BASE, "the write failed");
+        assert_eq!(reach.to_write(now, true), None, "not at every heartbeat");
+        tokio::time::advance(TRY_AGAIN).await;
+        let now = Instant::now();
         assert_eq!(reach.to_write(now, true), Some(write));
-        reach.written(write, true);
+        reach.written(write, true, now);
         assert_eq!((reach.of(WIDE, now), reach.farthest()), (write, write));
         // It is remembered while a promise that used it may stand.
         tokio::time::advance(write / 2).await;

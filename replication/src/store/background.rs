@@ -146,11 +146,11 @@ fn remember_reach(ctx: &Arc<Context>, now: Instant) {
                 Ok(()) => tracing::info!(node = %me.node, ?reach, "promises may reach so far"),
                 Err(error) => tracing::warn!(node = %me.node, ?reach, %error, "promises cannot reach so far: it cannot be made durable"),
             }
-            me.peers.reach().written(reach, outcome.is_ok());
+            me.peers.reach().written(reach, outcome.is_ok(), Instant::now());
         }),
     );
     if submitted.is_err() {
-        ctx.peers.reach().written(reach, false);
+        ctx.peers.reach().written(reach, false, now);
     }
 }
 
