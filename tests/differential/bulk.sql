@@ -8,6 +8,8 @@ INSERT INTO bulk SELECT CASE WHEN g = 25000 THEN 20001 ELSE g END, 0, g FROM gen
 INSERT INTO bulk SELECT g, 0, CASE WHEN g = 25000 THEN 77 ELSE g END FROM generate_series(20000, 30000) g;
 INSERT INTO bulk SELECT g, CASE WHEN g = 26000 THEN -1 ELSE 1 END, g FROM generate_series(20000, 30000) g;
 INSERT INTO bulk SELECT CASE WHEN g <> 27000 THEN g END, 1, g FROM generate_series(20000, 30000) g;
+WITH other AS (INSERT INTO bulk SELECT g, 1, g FROM generate_series(20000, 30000) g) INSERT INTO bulk VALUES (25000, 2, 1000000);
+WITH other AS (INSERT INTO bulk SELECT g, 1, g FROM generate_series(20000, 30000) g) INSERT INTO bulk SELECT g, 1, g FROM generate_series(30000, 40000) g;
 SELECT count(*) FROM bulk;
 -- From itself: what it writes is not what it reads.
 INSERT INTO bulk SELECT id + 10000, v, u + 10000 FROM bulk;
