@@ -154,7 +154,10 @@ impl Links {
     fn answered(&self, node: NodeId) {
         let mut peers = self.peers.lock();
         let peer = peers.entry(node).or_default();
-        (peer.answered, peer.unreached) = (Some(Instant::now()), false);
+        peer.answered = Some(Instant::now());
+        if std::mem::replace(&mut peer.unreached, false) {
+            tracing::info!(node = %self.node, peer = %node, "it answers again");
+        }
     }
 
     /// A call to `node` was in vain: it is asked until it answers.
@@ -162,7 +165,10 @@ impl Links {
         {
             let mut peers = self.peers.lock();
             let peer = peers.entry(node).or_default();
-            (peer.failed, peer.unreached) = (Some(Instant::now()), true);
+            peer.failed = Some(Instant::now());
+            if !std::mem::replace(&mut peer.unreached, true) {
+                tracing::info!(node = %self.node, peer = %node, "it does not answer: what is for it goes through other nodes until it does");
+            }
         }
         self.ask_behind(node);
     }
