@@ -34,8 +34,11 @@ pub(crate) mod proto {
 pub(super) use proto::envelope::Kind;
 pub(super) use proto::{Envelope, Frame};
 
-/// Version of the frames; peers of another version are refused.
-pub(super) const VERSION: u32 = 1;
+/// Version of all that nodes say to each other: of the frames, and of the bodies in them, which are postcard and would be misread and not refused. Peers
+/// of another version are refused. To be raised with every change of a message.
+///
+/// 2: clock widths in liveness, requests that are passed on, batches of scans.
+pub(super) const VERSION: u32 = 2;
 /// A frame is closed when its bodies reach this many bytes (a single body may be larger).
 const FRAME_BYTES: usize = 256 << 10;
 /// Most envelopes in a frame that we make.
