@@ -126,7 +126,7 @@ struct NodeFlags {
     /// SQL clients at most.
     #[arg(long, default_value_t = 1000)]
     max_connections: usize,
-    /// Block cache in MiB.
+    /// Cache in MiB: half of it for blocks of the store, half for single rows that are read again and again.
     #[arg(long, default_value_t = 256)]
     cache_mib: usize,
     /// Writes are refused while less than this is free on the disk, in MiB.

@@ -195,7 +195,14 @@ fn txn_config(options: &ServeOptions) -> TxnConfig {
     // A short TTL wants to be followed closely.
     let gc_period = (options.gc_ttl / 4).clamp(Duration::from_secs(1), defaults.gc_period);
     let scan_tasks = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(SCAN_TASKS_MAX));
-    TxnConfig { gc_ttl: options.gc_ttl, snapshot_age_max: options.snapshot_age_max, gc_period, scan_tasks, ..defaults }
+    TxnConfig {
+        gc_ttl: options.gc_ttl,
+        snapshot_age_max: options.snapshot_age_max,
+        gc_period,
+        scan_tasks,
+        row_cache_bytes: options.cache_bytes / 2,
+        ..defaults
+    }
 }
 
 /// A cluster of one node keeps one replica of each range, and does not call that too few.
@@ -269,7 +276,11 @@ fn skewed(
 
 fn open_store(options: &ServeOptions) -> Result<Arc<dyn Engine>> {
     std::fs::create_dir_all(&options.data_dir).with_context(|| format!("creating {}", options.data_dir.display()))?;
-    let rocks = RocksOptions { block_cache_bytes: options.cache_bytes, min_free_bytes: options.min_free_bytes, ..RocksOptions::default() };
+    let rocks = RocksOptions {
+        block_cache_bytes: options.cache_bytes - options.cache_bytes / 2,
+        min_free_bytes: options.min_free_bytes,
+        ..RocksOptions::default()
+    };
     let engine =
         RocksEngine::open(&options.data_dir, &rocks).with_context(|| format!("opening the store in {}", options.data_dir.display()))?;
     Ok(Arc::new(engine))

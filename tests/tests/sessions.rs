@@ -7,7 +7,7 @@ use std::thread;
 
 use meridian_tests::differential::client::{Answer, Client};
 use meridian_tests::differential::servers::{DATABASE, Meridian, USER};
-use meridian_tests::wire::{Raw, execute, query, sync};
+use meridian_tests::wire::{Answer as WireAnswer, Raw, execute, message, query, sync};
 
 /// Rows of the table that is indexed under load.
 const ROWS: u32 = 50_000;
@@ -149,6 +149,34 @@ fn a_declared_cursor_is_a_portal() -> anyhow::Result<()> {
     assert_eq!(rows([execute("c", 4), sync()].concat())?, done(0));
     assert_eq!(rows([execute("nothing", 0), sync()].concat())?.0, "34000");
     assert_eq!(rows([execute("c", 0), sync()].concat())?.0, "25P02");
+    Ok(())
+}
+
+/// Answers to a client that pipelines are sent together, but none is held back while a statement behind it waits, and none is lost when the client
+/// asks and leaves in one breath.
+#[test]
+fn an_answer_is_not_held_back_by_a_statement_that_waits() -> anyhow::Result<()> {
+    let node = Meridian::start()?;
+    let mut a = Session::open(&node)?;
+    a.ok("CREATE TABLE t (k int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 0)")?;
+    a.ok("BEGIN; UPDATE t SET v = 1 WHERE k = 1")?;
+    let mut raw = Raw::connect(node.port)?;
+    let rows = |raw: &mut Raw| raw.finish().map(|outcome| (outcome.code, outcome.rows));
+    let pipeline = [
+        query(b"SELECT 1"),
+        query(b"SELECT 2 UNION ALL SELECT 3"),
+        query(b"UPDATE t SET v = v + 1 WHERE k = 1 RETURNING v"),
+        query(b"SELECT 4"),
+    ];
+    raw.send(&pipeline.concat())?;
+    assert_eq!(rows(&mut raw)?, (String::new(), 1));
+    assert_eq!(rows(&mut raw)?, (String::new(), 2));
+    a.ok("COMMIT")?;
+    assert_eq!(rows(&mut raw)?, (String::new(), 1));
+    assert_eq!(rows(&mut raw)?, (String::new(), 1));
+    raw.send(&[query(b"SELECT 5"), message(b'X', b"")].concat())?;
+    assert_eq!(rows(&mut raw)?, (String::new(), 1));
+    assert_eq!(raw.answer()?, WireAnswer::Closed);
     Ok(())
 }
 

@@ -43,6 +43,8 @@ pub struct Config {
     pub gc_period: Duration,
     /// Tasks that read one large table at the same time, each its part of it.
     pub scan_tasks: usize,
+    /// Memory for the newest versions of rows, of all ranges together.
+    pub row_cache_bytes: usize,
 }
 
 impl Default for Config {
@@ -53,6 +55,7 @@ impl Default for Config {
             snapshot_age_max: Duration::from_secs(24 * 3600),
             gc_period: Duration::from_secs(300),
             scan_tasks: 2,
+            row_cache_bytes: 16 << 20,
         }
     }
 }
@@ -94,9 +97,10 @@ impl Node {
         };
         let router = Router::new(parts, &on.entropy);
         registry.attach(Arc::downgrade(&router));
-        leaseholders.attach(on.host, Arc::downgrade(&router), config.gc_ttl);
+        leaseholders.attach(on.host, Arc::downgrade(&router), config.gc_ttl, config.row_cache_bytes);
         on.transport.serve(Service::Kv, Arc::new(KvService { router: router.clone() }));
         on.tasks.spawn(leaseholders.clone().sweep_locks());
+        on.tasks.spawn(leaseholders.clone().tend_row_caches());
         let counter = AtomicU32::new(on.entropy.fork("attempts").rng().random());
         let (owners, lease) = (AtomicU32::new(0), Arc::new(OwnersLease::default()));
         let protection = Protection::new(Rules { ttl: config.gc_ttl, age_max: config.snapshot_age_max });

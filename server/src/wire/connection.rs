@@ -1,8 +1,8 @@
 //! One client's message loop.
 //!
-//! Messages are handled in order of arrival; output is flushed when a Sync, Flush or simple query has been answered and no
-//! further message is waiting in the input buffer, so that a pipelining client costs one write per batch. After an error in the
-//! extended protocol everything up to Sync is skipped, as the protocol demands.
+//! Messages are handled in order of arrival; output is flushed when a Sync, Flush or simple query has been answered. If the next
+//! message is in the input buffer by then, it is held until there is none or until something has to wait, so that a pipelining client costs one write per
+//! batch. After an error in the extended protocol everything up to Sync is skipped, as the protocol demands.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use super::backend;
 use super::frontend::{Frontend, Target, decode};
 use super::io::ClientIo;
 use super::sink::WireSink;
+use super::socket::sending_before_waits;
 
 /// Why a connection ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,50 +42,59 @@ pub async fn serve(io: &mut ClientIo, session: &mut Session, mut drain: watch::R
             Ok(Next::End(end)) => return end,
             Err(error) => return fatal(io, &error).await,
         };
-        let outcome = match message {
-            Ok(Frontend::Terminate) => return End::Client,
-            Ok(Frontend::Query(sql)) => {
-                skipping = false;
-                let outcome = session.simple_query(&sql, &mut WireSink::new(io, false)).await;
-                finish(io, session, outcome).await
-            }
-            Ok(Frontend::Sync) => {
-                skipping = false;
-                let outcome = session.sync(&mut WireSink::new(io, true)).await;
-                finish(io, session, outcome).await
-            }
-            // PostgreSQL: "unexpected password message", and out.
-            Ok(Frontend::Password(_)) => Err(super::frontend::violation("invalid frontend message type 112")),
-            Ok(_) if skipping => Ok(()),
-            Ok(Frontend::Flush) => io.flush().await,
-            Ok(message) => match extended(io, session, message).await {
-                Ok(()) => Ok(()),
-                Err(error) => {
-                    skipping = true;
-                    session.extended_failed().await;
-                    report_at_once(io, &error).await
-                }
-            },
-            // The frame was cut correctly, so the stream is still in step: an error like any other.
-            Err(error) => match tag {
-                b'Q' | b'F' | b'S' => {
-                    skipping = false;
-                    session.extended_failed().await;
-                    finish(io, session, Err(error)).await
-                }
-                b'P' | b'B' | b'D' | b'E' | b'C' | b'H' => {
-                    skipping = true;
-                    session.extended_failed().await;
-                    report_at_once(io, &error).await
-                }
-                b'd' | b'c' | b'f' => Ok(()),
-                // PostgreSQL gives a client up that sends what no client sends.
-                _ => Err(SqlError { code: SqlState::PROTOCOL_VIOLATION, ..error }),
-            },
-        };
-        if let Err(error) = outcome {
+        if matches!(message, Ok(Frontend::Terminate)) {
+            // It may have asked and left in one breath, and read afterwards.
+            let _ = io.flush().await;
+            return End::Client;
+        }
+        let held = io.held().cloned();
+        if let Err(error) = sending_before_waits(held, answer(io, session, tag, message, &mut skipping)).await {
             return if error.code == SqlState::CONNECTION_FAILURE { End::Client } else { fatal(io, &error).await };
         }
+    }
+}
+
+/// Does what one message asks for. `skipping`: an error of the extended protocol has everything up to Sync skipped. `Err`: the connection does not survive it.
+async fn answer(io: &mut ClientIo, session: &mut Session, tag: u8, message: Result<Frontend>, skipping: &mut bool) -> Result<()> {
+    match message {
+        Ok(Frontend::Query(sql)) => {
+            *skipping = false;
+            let outcome = session.simple_query(&sql, &mut WireSink::new(io, false)).await;
+            finish(io, session, outcome).await
+        }
+        Ok(Frontend::Sync) => {
+            *skipping = false;
+            let outcome = session.sync(&mut WireSink::new(io, true)).await;
+            finish(io, session, outcome).await
+        }
+        // PostgreSQL: "unexpected password message", and out.
+        Ok(Frontend::Password(_)) => Err(super::frontend::violation("invalid frontend message type 112")),
+        Ok(_) if *skipping => Ok(()),
+        Ok(Frontend::Flush) => io.flush().await,
+        Ok(message) => match extended(io, session, message).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                *skipping = true;
+                session.extended_failed().await;
+                report_at_once(io, &error).await
+            }
+        },
+        // The frame was cut correctly, so the stream is still in step: an error like any other.
+        Err(error) => match tag {
+            b'Q' | b'F' | b'S' => {
+                *skipping = false;
+                session.extended_failed().await;
+                finish(io, session, Err(error)).await
+            }
+            b'P' | b'B' | b'D' | b'E' | b'C' | b'H' => {
+                *skipping = true;
+                session.extended_failed().await;
+                report_at_once(io, &error).await
+            }
+            b'd' | b'c' | b'f' => Ok(()),
+            // PostgreSQL gives a client up that sends what no client sends.
+            _ => Err(SqlError { code: SqlState::PROTOCOL_VIOLATION, ..error }),
+        },
     }
 }
 
@@ -96,6 +106,9 @@ enum Next {
 async fn next_message(io: &mut ClientIo, session: &mut Session, drain: &mut watch::Receiver<bool>) -> Result<Next> {
     if let Some((tag, body)) = io.buffered_message()? {
         return Ok(Next::Message(tag, body));
+    }
+    if io.held().is_some() {
+        io.flush().await?;
     }
     io.flush_if_large().await?;
     let idle_limit: Option<Duration> = session.idle_timeout();
@@ -187,12 +200,8 @@ async fn finish(io: &mut ClientIo, session: &mut Session, outcome: Result<()>) -
     if let Err(error) = outcome {
         report(io, &error)?;
     }
-    finish_ready(io, session).await
-}
-
-async fn finish_ready(io: &mut ClientIo, session: &mut Session) -> Result<()> {
     backend::ready(&mut io.output, session.status());
-    io.flush().await
+    io.flush_or_hold().await
 }
 
 /// Tells the client, unless the client is what was lost.

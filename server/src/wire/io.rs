@@ -1,15 +1,14 @@
 //! Framing and buffered output over one client's socket.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 use meridian_sql::error::{Result, SqlError, SqlState};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 
 use super::frontend::violation;
+use super::socket::{Outbox, Socket};
 
 /// Output beyond this is sent without waiting for Sync.
 pub const FLUSH_BYTES: usize = 64 * 1024;
@@ -17,44 +16,6 @@ pub const FLUSH_BYTES: usize = 64 * 1024;
 pub const MAX_STARTUP_BYTES: usize = 10_000;
 /// What an idle connection keeps of each buffer.
 const IDLE_BUFFER_BYTES: usize = 8 * 1024;
-
-/// A client's socket, plain or under TLS.
-pub enum Socket {
-    /// Plain TCP.
-    Plain(TcpStream),
-    /// TLS.
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Socket::Plain(s) => Pin::new(s).poll_read(cx, buf),
-            Socket::Tls(s) => Pin::new(s.as_mut()).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        match self.get_mut() {
-            Socket::Plain(s) => Pin::new(s).poll_write(cx, buf),
-            Socket::Tls(s) => Pin::new(s.as_mut()).poll_write(cx, buf),
-        }
-    }
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Socket::Plain(s) => Pin::new(s).poll_flush(cx),
-            Socket::Tls(s) => Pin::new(s.as_mut()).poll_flush(cx),
-        }
-    }
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Socket::Plain(s) => Pin::new(s).poll_shutdown(cx),
-            Socket::Tls(s) => Pin::new(s.as_mut()).poll_shutdown(cx),
-        }
-    }
-}
 
 /// One client's byte streams.
 pub struct ClientIo {
@@ -84,10 +45,8 @@ impl ClientIo {
 
     /// Takes the socket out to put TLS around it. Fails if the client has already sent more: it would be read in the clear.
     pub fn into_plain_socket(self) -> Result<TcpStream> {
-        match self.socket {
-            Socket::Plain(stream) if self.input.is_empty() => Ok(stream),
-            _ => Err(violation("received unencrypted data after SSL request")),
-        }
+        let stream = if self.input.is_empty() { self.socket.into_stream() } else { None };
+        stream.ok_or_else(|| violation("received unencrypted data after SSL request"))
     }
 
     /// Whether TLS is on.
@@ -137,28 +96,45 @@ impl ClientIo {
         }
     }
 
-    /// A message that has arrived already.
-    pub fn buffered_message(&mut self) -> Result<Option<(u8, Bytes)>> {
-        if self.input.len() < 5 {
-            return Ok(None);
-        }
-        let tag = self.input[0];
-        let length = u32::from_be_bytes([self.input[1], self.input[2], self.input[3], self.input[4]]) as usize;
+    /// The length field of the first message in the input, if all of that message is there.
+    fn buffered_length(&self) -> Result<Option<usize>> {
+        let [_, a, b, c, d, ..] = self.input[..] else { return Ok(None) };
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
         if length < 4 || length > self.max_message_bytes {
             return Err(violation(format!("invalid message length {length}")));
         }
-        if self.input.len() < length + 1 {
-            // Grows with what arrives, never with what a length field claims.
-            return Ok(None);
-        }
+        // The buffer grows with what arrives, never with what a length field claims.
+        Ok((self.input.len() > length).then_some(length))
+    }
+
+    /// A message that has arrived already.
+    pub fn buffered_message(&mut self) -> Result<Option<(u8, Bytes)>> {
+        let Some(length) = self.buffered_length()? else { return Ok(None) };
+        let tag = self.input[0];
         let mut frame = self.input.split_to(length + 1);
         frame.advance(5);
         Ok(Some((tag, frame.freeze())))
     }
 
+    /// Sends all output, unless the client's next message is here already: then what is sent next goes with it (see `socket`).
+    pub async fn flush_or_hold(&mut self) -> Result<()> {
+        match self.socket.outbox() {
+            Some(outbox) if self.output.len() < FLUSH_BYTES && matches!(self.buffered_length(), Ok(Some(_))) => {
+                outbox.hold(&mut self.output);
+                Ok(())
+            }
+            _ => self.flush().await,
+        }
+    }
+
+    /// Where answers are held, if any are.
+    pub fn held(&self) -> Option<&Arc<Outbox>> {
+        self.socket.outbox().filter(|outbox| outbox.holds())
+    }
+
     /// Sends all output.
     pub async fn flush(&mut self) -> Result<()> {
-        if !self.output.is_empty() {
+        if !self.output.is_empty() || self.held().is_some() {
             self.send_output().await?;
             if self.output.capacity() > 4 * FLUSH_BYTES {
                 self.output = BytesMut::new();
@@ -177,7 +153,13 @@ impl ClientIo {
 
     async fn send_output(&mut self) -> Result<()> {
         self.sent += self.output.len() as u64;
-        self.socket.write_all(&self.output).await.map_err(lost)?;
+        match self.socket.outbox().map(|outbox| outbox.take()).filter(|held| !held.is_empty()) {
+            Some(mut held) => {
+                held.extend_from_slice(&self.output);
+                self.socket.write_all(&held).await.map_err(lost)?;
+            }
+            None => self.socket.write_all(&self.output).await.map_err(lost)?,
+        }
         self.output.clear();
         Ok(())
     }

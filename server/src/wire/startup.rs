@@ -10,7 +10,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::backend;
 use super::frontend::{Body, Frontend, decode, violation};
-use super::io::{ClientIo, MAX_STARTUP_BYTES, Socket};
+use super::io::{ClientIo, MAX_STARTUP_BYTES};
+use super::socket::Socket;
 
 const SSL_REQUEST: u32 = 80_877_103;
 const GSS_REQUEST: u32 = 80_877_104;
@@ -31,7 +32,7 @@ pub enum Opening {
 
 /// Answers TLS and GSS requests until a start-up or cancel packet comes.
 pub async fn open(stream: TcpStream, tls: Option<&TlsAcceptor>, require_tls: bool) -> Result<Opening> {
-    let mut io = Box::new(ClientIo::new(Socket::Plain(stream), MAX_STARTUP_BYTES));
+    let mut io = Box::new(ClientIo::new(Socket::plain(stream), MAX_STARTUP_BYTES));
     // Each request may be made once: more is a client playing games.
     for _ in 0..3 {
         let Some(mut packet) = io.startup_packet().await? else { return Ok(Opening::Gone) };

@@ -4,7 +4,7 @@
 //!   range        one served range: mutex, latches, closed timestamp, a command from evaluation to applied
 //!   latches      short exclusion between requests
 //!   locks        the fair lock table, four strengths
-//!   hot          newest versions of keys that are read all the time
+//!   row_cache    newest versions of rows, in memory
 //!   tscache      up to when each key has been read (T2, C2)
 //!   read         points, scans, locking reads, validation (C3)
 //!   stretch      the rows of one scan
@@ -19,13 +19,13 @@
 
 mod contention;
 mod gc;
-mod hot;
 mod inventory;
 mod latches;
 mod locks;
 mod range;
 mod read;
 mod records;
+mod row_cache;
 mod stretch;
 mod tscache;
 mod write;
@@ -54,6 +54,7 @@ use crate::router::Router;
 use latches::LatchSpec;
 use locks::LockTable;
 use range::{After, Blocked, OnItsWay};
+use row_cache::{Budget, RowCache};
 use tscache::TimestampCache;
 use write::{Evaluated, Outcome};
 
@@ -62,6 +63,8 @@ pub(crate) use range::RangeState;
 pub(crate) use read::raw_columns;
 pub(crate) use stretch::{covered, rest};
 
+/// How often the row caches are tended.
+const ROWS_TENDED: Duration = Duration::from_secs(60);
 /// Bytes of rows after which an answer to many scans ends.
 const SCANS_BYTES: usize = 1 << 20;
 
@@ -104,6 +107,8 @@ pub struct Leaseholders {
     unborn: Mutex<BTreeMap<RangeId, Arc<RangeState>>>,
     /// What was lately heard of transactions whose intents are met: whoever meets another one of theirs need not ask again.
     fates: Mutex<VecDeque<(AttemptId, Known)>>,
+    /// For the newest versions of rows, of all ranges together.
+    rows: Arc<Budget>,
     /// Latch sets and, with the node and a random start, request ids.
     next: AtomicU64,
     boot: u32,
@@ -145,13 +150,15 @@ impl Leaseholders {
             served: RwLock::default(),
             unborn: Mutex::default(),
             fates: Mutex::default(),
+            rows: Arc::default(),
             next: AtomicU64::new(1),
             boot: entropy.fork("requests").rng().random(),
         })
     }
 
-    pub(crate) fn attach(&self, host: Arc<dyn RangeHost>, router: Weak<Router>, gc_ttl: Duration) {
+    pub(crate) fn attach(&self, host: Arc<dyn RangeHost>, router: Weak<Router>, gc_ttl: Duration, row_cache_bytes: usize) {
         let _ = self.gc_ttl.set(gc_ttl);
+        self.rows.set(row_cache_bytes);
         let _ = self.host.set(host);
         let _ = self.router.set(router);
     }
@@ -182,6 +189,29 @@ impl Leaseholders {
     /// versions that speak against it are there.
     fn all_kept(&self) -> Timestamp {
         self.gc_ttl.get().map_or(Timestamp::ZERO, |ttl| self.clock.now().latest.minus(*ttl))
+    }
+
+    /// Gives the memory of rows that nobody reads back, for ever, and when it is short that of the range whose rows are read least.
+    pub(crate) async fn tend_row_caches(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(ROWS_TENDED).await;
+            let (used, max) = self.rows.usage();
+            let mut busy = Vec::new();
+            for state in self.all() {
+                let mut inner = state.lock();
+                match inner.rows.tend() {
+                    (_, 0) => {}
+                    (0, _) => inner.rows.clear(),
+                    (looks, bytes) => busy.push((looks as f64 / bytes as f64, state.clone())),
+                }
+            }
+            if used > max - max / 8
+                && busy.len() > 1
+                && let Some((_, least)) = busy.into_iter().min_by(|a, b| a.0.total_cmp(&b.0))
+            {
+                least.lock().rows.clear();
+            }
+        }
     }
 
     fn next_id(&self) -> u64 {
@@ -419,6 +449,7 @@ impl RangeEvents for Leaseholders {
         // L2.
         let low_water = if controls::off(Control::LowWater) { Timestamp::ZERO } else { lease.low_water };
         let unborn = self.unborn.lock().remove(&range);
+        let rows = RowCache::new(self.rows.clone());
         let state = match (handover.as_deref().map(postcard::from_bytes::<HandOver>), unborn) {
             (Some(Ok(h)), unborn) => {
                 let tscache = TimestampCache::taken_over(&h.tscache);
@@ -431,6 +462,7 @@ impl RangeEvents for Leaseholders {
                     lease.term,
                     tscache.unwrap_or_else(|_| TimestampCache::new(low_water)),
                     locks.unwrap_or_default(),
+                    rows,
                 );
                 state.raise_closed(h.closed);
                 if let Some(unborn) = unborn {
@@ -439,7 +471,7 @@ impl RangeEvents for Leaseholders {
                 state
             }
             (_, Some(unborn)) => unborn.adopt(lease.term, low_water),
-            _ => RangeState::new(replica.clone(), lease.term, TimestampCache::new(low_water), LockTable::default()),
+            _ => RangeState::new(replica.clone(), lease.term, TimestampCache::new(low_water), LockTable::default(), rows),
         };
         // Those who led before may have collected up to there.
         state.note_collected(self.all_kept());

@@ -18,14 +18,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::future::BoxFuture;
 use meridian_clock::{TaskGroup, Timestamp};
 use meridian_replication::api::{Applied, Lease, NotLeaseholder, ProposeError, RangeId, RangeReplica, Term};
-use meridian_storage::mvcc::{AttemptId, Intent};
+use meridian_storage::mvcc::{AttemptId, Intent, Version};
 use meridian_storage::{Key, Span};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
-use super::hot::HotKeys;
 use super::latches::{LatchId, LatchSpec, Latches};
 use super::locks::{LockTable, Queued};
+use super::row_cache::RowCache;
 use super::tscache::TimestampCache;
 use crate::api::{KvError, LockWait};
 use crate::request::{Refusal, storage_error};
@@ -76,8 +76,8 @@ pub struct Inner {
     pub locks: LockTable,
     /// What has been read.
     pub tscache: TimestampCache,
-    /// Newest versions of keys that are read all the time.
-    pub hot: HotKeys,
+    /// The newest versions of rows.
+    pub rows: RowCache,
     /// Nothing will be written at or below this any more.
     pub closed: Timestamp,
     /// Nothing is evaluated here, and replication moves the closed timestamp on by itself ([`RangeState::stir`]).
@@ -108,7 +108,7 @@ pub struct RangeState {
 
 impl RangeState {
     /// The state of a lease that begins.
-    pub fn new(replica: Arc<dyn RangeReplica>, term: Term, tscache: TimestampCache, locks: LockTable) -> Arc<Self> {
+    pub fn new(replica: Arc<dyn RangeReplica>, term: Term, tscache: TimestampCache, locks: LockTable, rows: RowCache) -> Arc<Self> {
         let descriptor = replica.descriptor();
         let span = descriptor.span.clone();
         Arc::new(RangeState {
@@ -122,7 +122,7 @@ impl RangeState {
                 latches: Latches::default(),
                 locks,
                 tscache,
-                hot: HotKeys::default(),
+                rows,
                 closed: replica.closed_timestamp(),
                 idle: false,
                 in_flight: BTreeMap::new(),
@@ -220,7 +220,7 @@ impl RangeState {
     /// Takes latches, all or none.
     pub fn latch(self: &Arc<Self>, inner: &mut Inner, id: LatchId, spec: LatchSpec) -> Result<LatchGuard, Blocked> {
         self.stir(inner);
-        inner.hot.forget(&spec.writes, spec.write_span.as_ref());
+        inner.rows.forget(&spec.writes, spec.write_span.as_ref());
         match inner.latches.acquire(id, spec) {
             Ok(()) => Ok(LatchGuard { state: self.clone(), id, flight: None }),
             Err(other) => Err(Blocked::Latch(inner.latches.wait(other))),
@@ -248,9 +248,12 @@ impl RangeState {
         woken
     }
 
-    /// The intents on `keys` are gone; `attempt` is over and needs no lock here any more.
-    pub fn resolved(&self, keys: &[Key], attempt: Option<AttemptId>) {
+    /// The intents on `keys` are gone; `attempt` is over and needs no lock here any more. What it has `written` and still holds latched is kept.
+    pub fn resolved(&self, keys: &[Key], attempt: Option<AttemptId>, written: Vec<(Key, Version)>) {
         let mut inner = self.lock();
+        for (key, version) in written {
+            inner.rows.keep_written(&key, &version);
+        }
         if !inner.intent_waits.is_empty() {
             for key in keys {
                 for (_, waiter) in inner.intent_waits.remove(key).unwrap_or_default() {
@@ -311,7 +314,7 @@ impl RangeState {
         let mut inner = self.lock();
         self.stir(&mut inner);
         let locks = inner.locks.split_off(&span);
-        let state = RangeState::new(right, Term(0), inner.tscache.clone(), locks);
+        let state = RangeState::new(right, Term(0), inner.tscache.clone(), locks, inner.rows.sibling());
         state.note_collected(self.collected());
         {
             let mut other = state.lock();
@@ -327,14 +330,14 @@ impl RangeState {
 
     /// Makes the state of a split-off range that of its first lease.
     pub fn adopt(self: &Arc<Self>, term: Term, low_water: Timestamp) -> Arc<RangeState> {
-        let (mut tscache, locks, closed) = {
+        let (mut tscache, locks, closed, rows) = {
             let mut inner = self.lock();
             self.stir(&mut inner);
             inner.ended = true;
-            (inner.tscache.clone(), std::mem::take(&mut inner.locks), inner.closed)
+            (inner.tscache.clone(), std::mem::take(&mut inner.locks), inner.closed, inner.rows.sibling())
         };
         tscache.raise_low(low_water);
-        let state = RangeState::new(self.replica.clone(), term, tscache, locks);
+        let state = RangeState::new(self.replica.clone(), term, tscache, locks, rows);
         state.raise_closed(closed);
         self.pass_latches(&state);
         state
@@ -433,6 +436,8 @@ pub struct After {
     pub resolved_span: Option<Span>,
     /// An attempt that is over: its locks here go.
     pub over: Option<AttemptId>,
+    /// What was written of keys that are kept in memory, for as long as the latch is still held.
+    pub written: Vec<(Key, Version)>,
 }
 
 /// A command on its way. If its caller goes away the latches stay until the outcome is known, or a reader could look
@@ -477,11 +482,13 @@ impl Drop for OnItsWay {
 
 fn conclude(latches: LatchGuard, after: After, outcome: Result<Applied, ProposeError>) -> Result<(), Refusal> {
     match outcome {
-        Ok(_) => {
+        Ok(applied) => {
             if let Some(span) = &after.resolved_span {
                 latches.state.resolved_span(span);
             }
-            latches.state.resolved(&after.resolved, after.over);
+            // What had been applied before may have been overwritten before, too.
+            let written = if applied.fresh { after.written } else { Vec::new() };
+            latches.state.resolved(&after.resolved, after.over, written);
             Ok(())
         }
         Err(ProposeError::NotLeaseholder(e)) => Err(Refusal::NotLeaseholder(e)),

@@ -12,10 +12,10 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 
 use super::Leaseholders;
-use super::hot::{Known, Ticket};
 use super::latches::LatchSpec;
 use super::locks::Acquired;
 use super::range::{Blocked, Inner, RangeState};
+use super::row_cache::{Known, Ticket};
 use super::stretch::{Stretch, VISITS_MAX, Verdict, covered, run};
 use crate::api::{Columns, KvError, LockWait, Locking, Program, RetryCause};
 use crate::digest::{self, Hasher};
@@ -51,14 +51,14 @@ impl Leaseholders {
                 }
                 // C2: from here on nothing lands at or below read_ts; so what follows may look in peace.
                 inner.tscache.raise_point(key, at, header.attempt);
-                looks.push((key, inner.hot.look(key, at)));
+                looks.push((key, inner.rows.look(key, at)));
             }
         }
         let reader = self.reader();
         // Intents before versions (see `range`).
         for n in 0..looks.len() {
             let (key, known) = &mut looks[n];
-            if matches!(known, Known::Version(_)) {
+            if !matches!(known, Known::Ask(_)) {
                 continue;
             }
             if let Some(intent) = mvcc::intent(reader, key)? {
@@ -75,6 +75,7 @@ impl Leaseholders {
         for (key, known) in looks {
             replies.push(match known {
                 Known::Version(version) => reply(Some(version), Timestamp::ZERO),
+                Known::Nothing => reply(None, Timestamp::ZERO),
                 Known::Ask(None) => reply(found.next().flatten(), Timestamp::ZERO),
                 Known::Ask(Some(ticket)) => reply(self.get_and_keep(state, key, at, ticket)?, Timestamp::ZERO),
             });
@@ -87,12 +88,11 @@ impl Leaseholders {
         let reader = self.reader();
         let newest = mvcc::get(reader, key, Timestamp::MAX)?;
         match newest {
-            Some(newest) if newest.ts <= at => {
-                state.lock().hot.keep(ticket, key, &newest);
-                Ok(Some(newest))
+            Some(newest) if newest.ts > at => Ok(mvcc::get(reader, key, at)?),
+            newest => {
+                state.lock().rows.keep(ticket, key, newest.as_ref());
+                Ok(newest)
             }
-            None => Ok(None),
-            Some(_) => Ok(mvcc::get(reader, key, at)?),
         }
     }
 
@@ -106,7 +106,7 @@ impl Leaseholders {
     ) -> Result<PointReply, Blocked> {
         state.lease_at(header.read_ts)?;
         let key = &get.key;
-        let floor = {
+        let (floor, known) = {
             let mut inner = state.lock();
             state.admit(&inner, key)?;
             if let Some(id) = inner.latches.writer_of(key) {
@@ -115,10 +115,16 @@ impl Leaseholders {
             if !take_lock(&mut inner, key, header.attempt, lock)? {
                 return Ok(PointReply { value: None, version: None, hint: Timestamp::ZERO, skipped: true });
             }
-            inner.tscache.floor(key, header.attempt).max(inner.closed.next())
+            (inner.tscache.floor(key, header.attempt).max(inner.closed.next()), inner.rows.look_locked(key))
+        };
+        let ticket = match known {
+            Ok(newest) => return Ok(locked_reply(newest, floor)),
+            Err(ticket) => ticket,
         };
         let reader = self.reader();
-        if let Some(intent) = mvcc::intent(reader, key)?
+        let intent = mvcc::intent(reader, key)?;
+        let settled = intent.is_none();
+        if let Some(intent) = intent
             && intent.attempt != header.attempt
         {
             return match lock.wait {
@@ -128,8 +134,10 @@ impl Leaseholders {
             };
         }
         let newest = mvcc::get(reader, key, Timestamp::MAX)?;
-        let hint = newest.as_ref().map_or(floor, |v| floor.max(v.ts.next()));
-        Ok(reply(newest, hint))
+        if let (true, Some(ticket)) = (settled, ticket) {
+            state.lock().rows.keep(ticket, key, newest.as_ref());
+        }
+        Ok(locked_reply(newest, floor))
     }
 
     /// A plain scan of one range's part.
@@ -441,6 +449,12 @@ fn reply(version: Option<mvcc::Version>, hint: Timestamp) -> PointReply {
         Some(v) => PointReply { version: Some((v.ts, v.writer)), value: v.value, hint, skipped: false },
         None => PointReply { value: None, version: None, hint, skipped: false },
     }
+}
+
+/// The newest version of a locked row, which can be written above it and above `floor`.
+fn locked_reply(newest: Option<mvcc::Version>, floor: Timestamp) -> PointReply {
+    let hint = newest.as_ref().map_or(floor, |v| floor.max(v.ts.next()));
+    reply(newest, hint)
 }
 
 fn scan_reply(stretch: Stretch, valid_at: Timestamp, locked: Vec<LockedRow>, hint: Timestamp) -> ScanReply {

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use meridian_clock::Timestamp;
 use meridian_clock::controls::{self, Control};
 use meridian_replication::api::Lease;
-use meridian_storage::mvcc::{self, AttemptId, Intent};
+use meridian_storage::mvcc::{self, AttemptId, Intent, Version};
 use meridian_storage::{Batch, Key, Span};
+use smallvec::SmallVec;
 
 use super::Leaseholders;
 use super::latches::LatchSpec;
 use super::range::{After, Blocked, LatchGuard, RangeState};
 use super::read::{raise, take_lock};
 use super::records::{record_latch, with_records};
+use super::row_cache::Newest;
 use crate::api::{KvError, RetryCause};
 use crate::request::{Header, LANDING_LOCK, Landing, Reads, Response, Write};
 
@@ -52,12 +54,14 @@ impl Leaseholders {
             // A replay: others hold the rows by now, and must not be waited for.
             return Ok(Outcome::Answer(Response::Committed(committed)));
         }
-        let (lease, latches, floor) = begun?;
+        let Begun { lease, latches, floor, known } = begun?;
         let reader = self.reader();
         let mut need = floor;
-        for write in writes {
-            self.no_foreign_intent(attempt, &write.key)?;
-            match self.check_landing(header, write) {
+        for (write, known) in writes.iter().zip(&known) {
+            if known.is_none() {
+                self.no_foreign_intent(attempt, &write.key)?;
+            }
+            match self.check_landing(header, write, *known) {
                 // C8: a replay of what has committed already.
                 Ok(Checked::Own(committed)) => return Ok(Outcome::Answer(Response::Committed(committed))),
                 // What it committed may have been collected by now: neither success nor conflict would be certain. (An open transaction's versions are protected; this is
@@ -78,14 +82,19 @@ impl Leaseholders {
         debug_assert!(compared <= need);
         raise(&mut state.lock(), reads, need, attempt);
         let mut batch = Batch::new();
-        for write in writes {
-            if mvcc::intent(reader, &write.key)?.is_some() {
+        let mut after = After { over: Some(attempt), ..After::default() };
+        for (write, known) in writes.iter().zip(&known) {
+            if let Some(known) = known {
+                // A row that was read before it was written will be read again.
+                if known.is_some() {
+                    after.written.push((write.key.clone(), Version { ts: need, writer: attempt, value: write.value.clone() }));
+                }
+            } else if mvcc::intent(reader, &write.key)?.is_some() {
                 // An own intent of an earlier round (C9 goes one way only, but a replay may come late).
                 mvcc::delete_intent(&mut batch, &write.key);
             }
             mvcc::put_version(&mut batch, &write.key, need, attempt, write.value.as_deref());
         }
-        let after = After { over: Some(attempt), ..After::default() };
         Ok(Outcome::Propose(Box::new(Evaluated { lease, latches, batch, after, response: Response::Committed(need) })))
     }
 
@@ -106,14 +115,17 @@ impl Leaseholders {
         }
         let attempt = header.attempt;
         let record = stage.map(|_| record_latch(anchor, attempt));
-        let (lease, latches, floor) = self.begin_landing(state, attempt, at, writes, &Reads::default(), record)?;
+        let Begun { lease, latches, floor, known } = self.begin_landing(state, attempt, at, writes, &Reads::default(), record)?;
         let reader = self.reader();
         let (mut need, mut highest, mut fresh) = (floor, Timestamp::ZERO, Vec::with_capacity(writes.len()));
         let mut replaced = Vec::new();
-        for write in writes {
-            self.no_foreign_intent(attempt, &write.key)?;
+        for (write, known) in writes.iter().zip(&known) {
             // C8: an own intent is left where it is; below, an own version means committed.
-            if let Some(own) = mvcc::intent(reader, &write.key)? {
+            let intent = if known.is_some() { None } else { mvcc::intent(reader, &write.key)? };
+            if let Some(own) = intent {
+                if own.attempt != attempt {
+                    return Err(Blocked::Intent { key: write.key.clone(), intent: Box::new(own), push_to: None });
+                }
                 highest = highest.max(own.ts);
                 match write.landing {
                     Landing::Fresh(portion) if own.portion != portion && own.portion != 0 => {
@@ -126,7 +138,7 @@ impl Leaseholders {
                 }
                 continue;
             }
-            match self.check_landing(header, write)? {
+            match self.check_landing(header, write, *known)? {
                 // An earlier one-phase request has committed after all, or recovery has.
                 Checked::Own(committed) => return Ok(Outcome::Answer(Response::Committed(committed))),
                 Checked::Above(newest) => {
@@ -227,7 +239,7 @@ impl Leaseholders {
         if batch.is_empty() {
             return Ok(Outcome::Answer(Response::Resolved(left)));
         }
-        let after = After { resolved: Vec::new(), resolved_span: Some(portion), over: Some(target) };
+        let after = After { resolved_span: Some(portion), over: Some(target), ..After::default() };
         Ok(Outcome::Propose(Box::new(Evaluated { lease, latches, batch, after, response: Response::Resolved(left) })))
     }
 
@@ -244,7 +256,7 @@ impl Leaseholders {
         let mut batch = Batch::new();
         self.resolve_into(&mut batch, target, at, keys)?;
         if batch.is_empty() {
-            state.resolved(keys, Some(target));
+            state.resolved(keys, Some(target), Vec::new());
             return Ok(Outcome::Answer(Response::Done));
         }
         let after = After { resolved: keys.to_vec(), over: Some(target), ..After::default() };
@@ -287,7 +299,7 @@ impl Leaseholders {
     }
 
     /// Latches writes and reads at once, makes sure that nobody else holds a row that is written, and answers the least timestamp
-    /// at which the writes may land as far as memory knows.
+    /// at which the writes may land as far as memory knows, and the newest versions that it knows.
     fn begin_landing(
         &self,
         state: &Arc<RangeState>,
@@ -296,7 +308,7 @@ impl Leaseholders {
         writes: &[Write],
         reads: &Reads,
         record: Option<Key>,
-    ) -> Result<(Lease, LatchGuard, Timestamp), Blocked> {
+    ) -> Result<Begun, Blocked> {
         let lease = state.lease_at(at)?;
         let spec = LatchSpec {
             writes: writes.iter().map(|w| w.key.clone()).chain(record).collect(),
@@ -318,10 +330,12 @@ impl Leaseholders {
             }
             floor = floor.max(inner.tscache.floor(&write.key, attempt));
         }
+        // Before the latch, which forgets them; with it they stay true.
+        let known = writes.iter().map(|w| inner.rows.newest(&w.key)).collect();
         let mut latches = state.latch(&mut inner, self.next_id(), spec)?;
         // In the same step in which `closed` was looked at: it stays below the floor until this is in the log.
         inner.take_off(&mut latches, floor);
-        Ok((lease, latches, floor))
+        Ok(Begun { lease, latches, floor, known })
     }
 
     pub(super) fn latch_keys(&self, state: &Arc<RangeState>, keys: impl IntoIterator<Item = Key>) -> Result<LatchGuard, Blocked> {
@@ -355,29 +369,32 @@ impl Leaseholders {
         Ok(None)
     }
 
-    /// C4, C8.
-    fn check_landing(&self, header: &Header, write: &Write) -> Result<Checked, Blocked> {
-        let reader = self.reader();
-        let newest = mvcc::get(reader, &write.key, Timestamp::MAX)?;
-        if newest.as_ref().is_some_and(|v| v.ts >= header.read_ts)
+    /// C4, C8. `known`: the newest version, if it is known without looking.
+    fn check_landing(&self, header: &Header, write: &Write, known: Option<Newest>) -> Result<Checked, Blocked> {
+        let (newest, live) = match known {
+            Some(newest) => (newest, newest.is_some()),
+            None => {
+                let found = mvcc::get(self.reader(), &write.key, Timestamp::MAX)?;
+                (found.as_ref().map(|v| (v.ts, v.writer)), found.is_some_and(|v| v.value.is_some()))
+            }
+        };
+        if newest.is_some_and(|(ts, _)| ts >= header.read_ts)
             && let Some(own) = self.own_version(header, &write.key)?
         {
             return Ok(Checked::Own(own));
         }
         let holds = match write.landing {
             Landing::Any => true,
-            Landing::Absent | Landing::Fresh(_) => match &newest {
-                Some(v) if v.value.is_some() => return Err(KvError::KeyExists { key: write.key.clone() }.into()),
-                _ => true,
-            },
+            Landing::Absent | Landing::Fresh(_) if live => return Err(KvError::KeyExists { key: write.key.clone() }.into()),
+            Landing::Absent | Landing::Fresh(_) => true,
             Landing::Version(_) if controls::off(Control::NewestVersion) => true,
-            Landing::Version(expected) => newest.as_ref().map(|v| (v.ts, v.writer)) == expected,
+            Landing::Version(expected) => newest == expected,
         };
         if !holds {
-            let other = newest.map(|v| v.writer);
+            let other = newest.map(|(_, writer)| writer);
             return Err(KvError::Retry { cause: RetryCause::WriteConflict, key: write.key.clone(), columns: Vec::new(), other }.into());
         }
-        Ok(Checked::Above(newest.map_or(Timestamp::ZERO, |v| v.ts.next())))
+        Ok(Checked::Above(newest.map_or(Timestamp::ZERO, |(ts, _)| ts.next())))
     }
 }
 
@@ -399,6 +416,16 @@ fn put_intent(batch: &mut Batch, header: &Header, anchor: &Key, write: &Write, t
     let portion = if let Landing::Fresh(portion) = write.landing { portion } else { 0 };
     let intent = Intent { attempt: header.attempt, anchor: anchor.clone(), ts, value: write.value.clone(), portion };
     mvcc::put_intent(batch, &write.key, &intent);
+}
+
+/// A landing that holds its latches.
+struct Begun {
+    lease: Lease,
+    latches: LatchGuard,
+    /// The least timestamp at which it may land, as far as memory knows.
+    floor: Timestamp,
+    /// Of each write the newest version, where that is known.
+    known: SmallVec<[Option<Newest>; 4]>,
 }
 
 enum Checked {
