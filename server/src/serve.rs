@@ -448,6 +448,8 @@ impl NodeStatus for Status {
         metrics.push(Metric::counter("txn_validation_microseconds_total", "Time that validating reads took.", validation_micros));
         let age = "Age of the oldest snapshot for which this node holds back the collection of old versions; 0: it does not.";
         metrics.push(Metric::gauge("txn_protected_age_seconds", age, node.kv.protected_age().as_secs()));
+        let rows = "Memory that rows kept by leaseholders of this node take.";
+        metrics.push(Metric::gauge("txn_row_cache_bytes", rows, node.kv.row_cache_bytes() as u64));
         if let Some(age) = node.kv.collection_horizon_age() {
             let help = "How far back the horizon of this node's last collection of old versions lies: the TTL, or more where a node protects something.";
             metrics.push(Metric::gauge("gc_horizon_age_seconds", help, age.as_secs()));

@@ -135,6 +135,11 @@ impl Node {
         self.gateway.waits.validations.read()
     }
 
+    /// Memory that the row caches of this node take.
+    pub fn row_cache_bytes(&self) -> usize {
+        self.gateway.router.leaseholders().row_cache_bytes()
+    }
+
     /// How far back this node holds the collection of old versions, for its open transactions; zero if it does not.
     pub fn protected_age(&self) -> Duration {
         self.gateway.protection.age(self.gateway.clock.now())

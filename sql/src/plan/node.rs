@@ -5,12 +5,15 @@
 //! * semi and anti joins yield left rows only; outer joins pad with NULLs;
 //! * estimates are for EXPLAIN and for choosing, never for correctness.
 
-use std::sync::Arc;
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use meridian_txn::api::{LockStrength, LockWait};
 
 use super::expr::{Expr, FunctionRef};
 use crate::catalog::descriptor::{Oid, RelationDescriptor};
+use crate::error::Result;
 use crate::types::DataType;
 
 /// One output column.
@@ -151,6 +154,35 @@ pub enum Node {
     Delete(Box<Delete>),
 }
 
+/// What the executor works out from a node alone, once, and keeps there for every later run of a cached plan. What it is, the plan does not know.
+#[derive(Default)]
+pub struct Derived(OnceLock<Arc<dyn Any + Send + Sync>>);
+
+impl Derived {
+    /// It, worked out now if it has not been.
+    pub fn get<T: Any + Send + Sync>(&self, work_out: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
+        if let Some(Ok(known)) = self.0.get().map(|known| known.clone().downcast()) {
+            return Ok(known);
+        }
+        let new = Arc::new(work_out()?);
+        let _ = self.0.set(new.clone());
+        Ok(new)
+    }
+}
+
+/// A copy may be changed, so it works it out anew.
+impl Clone for Derived {
+    fn clone(&self) -> Self {
+        Derived::default()
+    }
+}
+
+impl fmt::Debug for Derived {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Derived")
+    }
+}
+
 /// A read of one index of one table.
 #[derive(Clone, Debug)]
 pub struct Scan {
@@ -174,6 +206,8 @@ pub struct Scan {
     pub aggregate: Option<PartialAggregate>,
     /// Lock what passes.
     pub lock: Option<RowLock>,
+    /// The executor's.
+    pub derived: Derived,
 }
 
 /// Bounds on the key columns of an index: `equal` for the leading ones, then a range on the next.
@@ -395,6 +429,8 @@ pub struct Insert {
     pub conflict: Option<OnConflict>,
     /// RETURNING over the full new row.
     pub returning: Option<Vec<Expr>>,
+    /// The executor's.
+    pub derived: Derived,
 }
 
 /// ON CONFLICT.
@@ -428,6 +464,8 @@ pub struct Update {
     pub checks: RowChecks,
     /// RETURNING over `new row ++ FROM columns`.
     pub returning: Option<Vec<Expr>>,
+    /// The executor's.
+    pub derived: Derived,
 }
 
 /// DELETE.
@@ -439,6 +477,8 @@ pub struct Delete {
     pub source: Plan,
     /// RETURNING over the source row.
     pub returning: Option<Vec<Expr>>,
+    /// The executor's.
+    pub derived: Derived,
 }
 
 /// What every new version of a row must pass. Expressions see the full row in descriptor order.

@@ -521,7 +521,6 @@ fn family_options(space: Space, options: &RocksOptions, cache: &Cache) -> Option
             table.set_whole_key_filtering(false);
             family.set_prefix_extractor(SliceTransform::create("meridian.key", without_version, Some(has_version)));
             family.set_memtable_prefix_bloom_ratio(0.1);
-            family.set_bottommost_compression_type(DBCompressionType::Zstd);
             // Collected versions leave tombstones that every scan would step over.
             family.add_compact_on_deletion_collector_factory(4096, 2048, 0.5);
         }

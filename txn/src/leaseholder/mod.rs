@@ -191,6 +191,11 @@ impl Leaseholders {
         self.gc_ttl.get().map_or(Timestamp::ZERO, |ttl| self.clock.now().latest.minus(*ttl))
     }
 
+    /// Memory that the row caches take.
+    pub(crate) fn row_cache_bytes(&self) -> usize {
+        self.rows.usage().0
+    }
+
     /// Gives the memory of rows that nobody reads back, for ever, and when it is short that of the range whose rows are read least.
     pub(crate) async fn tend_row_caches(self: Arc<Self>) {
         loop {

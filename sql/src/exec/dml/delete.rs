@@ -19,7 +19,6 @@ use crate::plan::node::{Delete, Node, Plan};
 /// State of a `Delete`.
 pub struct DeleteOperator {
     source: Box<dyn Operator>,
-    writer: Option<TableWriter>,
     returning_suspends: bool,
     met: Option<FxHashSet<Bytes>>,
 }
@@ -29,7 +28,6 @@ impl DeleteOperator {
     pub fn new(source: Box<dyn Operator>, delete: &Delete) -> Self {
         DeleteOperator {
             source,
-            writer: None,
             returning_suspends: walk::any_suspends(delete.returning.iter().flatten()),
             met: may_repeat(&delete.source).then(FxHashSet::default),
         }
@@ -40,10 +38,7 @@ impl DeleteOperator {
 impl Operator for DeleteOperator {
     async fn next(&mut self, plan: &Plan, cx: &mut ExecContext<'_>) -> Result<Option<RowBatch>> {
         let Node::Delete(delete) = &plan.node else { return Err(mismatch()) };
-        let writer = match self.writer.take() {
-            Some(writer) => writer,
-            None => TableWriter::new(&delete.table)?,
-        };
+        let writer = delete.derived.get(|| TableWriter::new(&delete.table))?;
         let Some(mut batch) = self.source.next(&delete.source, cx).await? else { return Ok(None) };
         cx.cancel.check()?;
         let width = table_of(&delete.table)?.columns.len();
@@ -65,7 +60,6 @@ impl Operator for DeleteOperator {
             fk::note_delete(&delete.table, &row[..width], cx)?;
         }
         cx.state.affected += batch.len as u64;
-        self.writer = Some(writer);
         match &delete.returning {
             None => Ok(Some(RowBatch::new(0))),
             Some(exprs) => {

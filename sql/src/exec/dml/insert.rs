@@ -28,7 +28,7 @@ pub struct InsertOperator {
 }
 
 struct State {
-    writer: TableWriter,
+    writer: Arc<TableWriter>,
     /// Place of each source column in the row.
     ordinals: Vec<usize>,
     /// Batches read ahead.
@@ -49,7 +49,7 @@ impl InsertOperator {
     }
 
     async fn start(&mut self, insert: &Insert, cx: &mut ExecContext<'_>) -> Result<State> {
-        let writer = TableWriter::new(&insert.table)?;
+        let writer = insert.derived.get(|| TableWriter::new(&insert.table))?;
         let table = table_of(&insert.table)?;
         let ordinals = insert
             .columns

@@ -17,11 +17,30 @@ use crate::plan::node::{Node, Plan, Update};
 /// State of an `Update`.
 pub struct UpdateOperator {
     source: Box<dyn Operator>,
-    writer: Option<TableWriter>,
     assignments_suspend: bool,
     returning_suspends: bool,
     /// Rows updated so far, where the source may give one twice.
     met: Option<FxHashSet<Bytes>>,
+}
+
+/// What follows from the statement alone.
+struct Writing {
+    writer: TableWriter,
+    /// Places in the row of the columns that are set.
+    ordinals: Vec<usize>,
+    touched: Vec<bool>,
+}
+
+impl Writing {
+    fn new(update: &Update) -> Result<Self> {
+        let columns = &table_of(&update.table)?.columns;
+        let ordinal =
+            |id: u32| columns.iter().position(|c| c.id == id).ok_or_else(|| SqlError::internal("UPDATE sets a column that is gone"));
+        let ordinals = update.assignments.iter().map(|(id, _)| ordinal(*id)).collect::<Result<Vec<_>>>()?;
+        let writer = TableWriter::new(&update.table)?;
+        let touched = writer.touched(&ordinals, &update.checks)?;
+        Ok(Writing { writer, ordinals, touched })
+    }
 }
 
 /// Whether a source may give one target row twice: only joins do.
@@ -39,7 +58,6 @@ impl UpdateOperator {
     pub fn new(source: Box<dyn Operator>, update: &Update) -> Self {
         UpdateOperator {
             source,
-            writer: None,
             assignments_suspend: walk::any_suspends(update.assignments.iter().map(|(_, e)| e)),
             returning_suspends: walk::any_suspends(update.returning.iter().flatten()),
             met: may_repeat(&update.source).then(FxHashSet::default),
@@ -62,25 +80,15 @@ impl UpdateOperator {
 impl Operator for UpdateOperator {
     async fn next(&mut self, plan: &Plan, cx: &mut ExecContext<'_>) -> Result<Option<RowBatch>> {
         let Node::Update(update) = &plan.node else { return Err(mismatch()) };
-        let writer = match self.writer.take() {
-            Some(writer) => writer,
-            None => TableWriter::new(&update.table)?,
-        };
+        let writing = update.derived.get(|| Writing::new(update))?;
+        let Writing { writer, ordinals, touched } = &*writing;
         let Some(mut batch) = self.source.next(&update.source, cx).await? else { return Ok(None) };
         cx.cancel.check()?;
         let table = table_of(&update.table)?;
         let width = table.columns.len();
-        self.first_meetings(&writer, width, &mut batch)?;
+        self.first_meetings(writer, width, &mut batch)?;
         let exprs: Vec<&Expr> = update.assignments.iter().map(|(_, e)| e).collect();
         let values = subquery::project(&exprs, self.assignments_suspend, &batch, cx).await?;
-        let ordinals = update
-            .assignments
-            .iter()
-            .map(|(id, _)| {
-                table.columns.iter().position(|c| c.id == *id).ok_or_else(|| SqlError::internal("UPDATE sets a column that is gone"))
-            })
-            .collect::<Result<Vec<_>>>()?;
-
         let mut changes = Vec::with_capacity(batch.len);
         let mut moved = Vec::new();
         for (source, values) in batch.rows().zip(values.rows()) {
@@ -90,8 +98,8 @@ impl Operator for UpdateOperator {
                 new[*ordinal] = value.clone();
             }
             check_row(&update.table, &update.checks, &mut new, cx)?;
-            let before = writer.entries(old, &update.checks, cx)?;
-            let after = writer.entries(&new, &update.checks, cx)?;
+            let before = writer.entries_before(old, &update.checks, touched, cx)?;
+            let after = writer.entries_after(&new, &update.checks, touched, cx)?;
             moved.extend(TableWriter::moved_keys(&before, &after));
             changes.push((before, new, after));
         }
@@ -106,7 +114,6 @@ impl Operator for UpdateOperator {
                 returned.push_owned(new.into_iter().chain(source[width..].iter().cloned()));
             }
         }
-        self.writer = Some(writer);
         match &update.returning {
             None => Ok(Some(RowBatch::new(0))),
             Some(exprs) => {

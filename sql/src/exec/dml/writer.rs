@@ -61,14 +61,45 @@ impl TableWriter {
 
     /// The entries a row has: all indexes whose predicate it satisfies, the primary first.
     pub fn entries(&self, row: &[Datum], checks: &RowChecks, cx: &mut ExecContext<'_>) -> Result<Vec<Entry>> {
+        self.entries_where(row, checks, |_| true, true, cx)
+    }
+
+    /// Of the entries that a row has before an update those that the update may change ([`TableWriter::touched`]). Its primary value is left out: it is
+    /// written anew whatever it was.
+    pub fn entries_before(&self, row: &[Datum], checks: &RowChecks, touched: &[bool], cx: &mut ExecContext<'_>) -> Result<Vec<Entry>> {
+        self.entries_where(row, checks, |at| touched[at], false, cx)
+    }
+
+    /// The same after the update.
+    pub fn entries_after(&self, row: &[Datum], checks: &RowChecks, touched: &[bool], cx: &mut ExecContext<'_>) -> Result<Vec<Entry>> {
+        self.entries_where(row, checks, |at| touched[at], true, cx)
+    }
+
+    /// By layout, whether an update of the columns at `ordinals` may change its entries. The primary ones always.
+    pub fn touched(&self, ordinals: &[usize], checks: &RowChecks) -> Result<Vec<bool>> {
+        let columns = &table_of(&self.relation)?.columns;
+        let changed = || ordinals.iter().copied().chain(checks.generated.iter().map(|(ordinal, _)| *ordinal)).map(|at| columns[at].id);
+        let conditional = |layout: &IndexLayout| checks.predicates.iter().any(|(id, _)| *id == layout.id);
+        Ok(self.layouts.iter().map(|l| l.primary || conditional(l) || changed().any(|column| l.holds(column))).collect())
+    }
+
+    fn entries_where(
+        &self,
+        row: &[Datum],
+        checks: &RowChecks,
+        wanted: impl Fn(usize) -> bool,
+        primary_value: bool,
+        cx: &mut ExecContext<'_>,
+    ) -> Result<Vec<Entry>> {
         let mut entries = Vec::with_capacity(self.layouts.len());
-        for (at, layout) in self.layouts.iter().enumerate() {
+        for (at, layout) in self.layouts.iter().enumerate().filter(|(at, _)| wanted(*at)) {
             if let Some((_, predicate)) = checks.predicates.iter().find(|(id, _)| *id == layout.id)
                 && !eval_bool(predicate, row, &mut cx.eval())?
             {
                 continue;
             }
-            entries.push(Entry { layout: at, key: layout.key(row)?, value: layout.value(row)?, unique: layout.is_arbiter(row) });
+            let value = if layout.primary && !primary_value { Bytes::new() } else { layout.value(row)? };
+            entries.push(Entry { layout: at, key: layout.key(row)?, value, unique: layout.is_arbiter(row) });
         }
         Ok(entries)
     }

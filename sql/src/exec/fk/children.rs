@@ -10,7 +10,7 @@ use crate::exec::context::{ExecContext, table_of};
 use crate::exec::scan::ScanOperator;
 use crate::exec::{Operator, value};
 use crate::plan::expr::Expr;
-use crate::plan::node::{IndexRange, Node, OutputColumn, Plan, RowLock, Scan};
+use crate::plan::node::{Derived, IndexRange, Node, OutputColumn, Plan, RowLock, Scan};
 use crate::types::Datum;
 
 /// Whole rows of the child whose foreign key is one of `keys` (in child types), locked if asked.
@@ -94,6 +94,7 @@ fn scan_plan(key: &ForeignKey, table: &TableDescriptor, columns: &[u32], keys: &
             limit: None,
             aggregate: None,
             lock: lock.map(|strength| RowLock { strength, wait: LockWait::Block(None) }),
+            derived: Derived::default(),
         })),
         columns: output,
         rows: 0.0,

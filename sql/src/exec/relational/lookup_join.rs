@@ -23,7 +23,6 @@ use crate::plan::node::{JoinKind, Node, Plan, Scan};
 /// State of a `LookupJoin`.
 pub struct LookupJoin {
     left: Box<dyn Operator>,
-    access: Option<Access>,
     filter_suspends: bool,
     current: Option<Current>,
 }
@@ -45,14 +44,11 @@ struct Current {
 impl LookupJoin {
     /// Over a left side.
     pub fn new(left: Box<dyn Operator>, lookup: &Scan) -> Self {
-        LookupJoin { left, access: None, filter_suspends: lookup.filter.as_ref().is_some_and(walk::suspends), current: None }
+        LookupJoin { left, filter_suspends: lookup.filter.as_ref().is_some_and(walk::suspends), current: None }
     }
 
     async fn look_up(&mut self, scan: &Scan, left: RowBatch, cx: &mut ExecContext<'_>) -> Result<Current> {
-        let access = match self.access.take() {
-            Some(access) => access,
-            None => Access::new(scan)?,
-        };
+        let access = scan.derived.get(|| Access::new(scan))?;
         let mut numbers: FxHashMap<Stretch, usize> = FxHashMap::default();
         let mut stretches = Vec::new();
         let mut wanted = Vec::with_capacity(left.len);
@@ -76,7 +72,6 @@ impl LookupJoin {
         let lock = scan.lock.map(|l| Locking { strength: l.strength, wait: cx.lock_wait(l.wait) });
         let entries = read_stretches(&access, &stretches, lock, cx).await?;
         let found = Self::decode(self.filter_suspends, scan, &access, stretches.len(), entries, lock, cx).await?;
-        self.access = Some(access);
         Ok(Current { left, wanted, found, row: 0, stretch: 0, at: 0, matched: false })
     }
 

@@ -48,7 +48,7 @@ pub struct IndexLayout {
     pub keys: Vec<KeyPart>,
     /// Primary key columns, as they are appended.
     pub suffix: Vec<KeyPart>,
-    /// Columns in the value, with place in the row and whether NULL is written out. Those of the primary key of a unique index stand in
+    /// Columns in the value by ascending id, with place in the row and whether NULL is written out. Those of the primary key of a unique index stand in
     /// `suffix_values`.
     values: Vec<ValuePart>,
     suffix_values: Vec<ValuePart>,
@@ -109,6 +109,7 @@ impl IndexLayout {
                 suffix_values.push(value_part(part.column)?);
             }
         }
+        values.sort_unstable_by_key(|part| part.column);
         let prefix = index_prefix(table.storage_id, index.id);
         Ok(IndexLayout { id: index.id, primary, unique: index.unique || primary, prefix, keys, suffix, values, suffix_values })
     }
@@ -150,11 +151,13 @@ impl IndexLayout {
     /// The value of a row's entry.
     pub fn value(&self, row: &[Datum]) -> Result<Bytes> {
         let mut writer = value::RowWriter::new();
-        let suffix = if !self.primary && self.is_arbiter(row) { self.suffix_values.as_slice() } else { &[] };
-        let mut parts: SmallVec<[&ValuePart; 16]> = self.values.iter().chain(suffix).collect();
-        parts.sort_unstable_by_key(|p| p.column);
-        for part in parts {
-            writer.push(part.column, part.ty, &row[part.ordinal], part.explicit_null);
+        let mut push = |part: &ValuePart| writer.push(part.column, part.ty, &row[part.ordinal], part.explicit_null);
+        if self.suffix_values.is_empty() || !self.is_arbiter(row) {
+            self.values.iter().for_each(&mut push);
+        } else {
+            let mut parts: SmallVec<[&ValuePart; 16]> = self.values.iter().chain(&self.suffix_values).collect();
+            parts.sort_unstable_by_key(|p| p.column);
+            parts.into_iter().for_each(push);
         }
         Ok(writer.finish())
     }

@@ -12,6 +12,7 @@ pub mod layout;
 pub mod ranges;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -52,7 +53,7 @@ pub struct Access {
 }
 
 struct Started {
-    access: Access,
+    access: Arc<Access>,
     stretches: VecDeque<Stretch>,
     /// All stretches, to check locked rows against; only kept for locking reads through a secondary index.
     bounds: Vec<Stretch>,
@@ -101,7 +102,7 @@ impl ScanOperator {
     }
 
     async fn start(&self, scan: &Scan, cx: &mut ExecContext<'_>) -> Result<Box<Started>> {
-        let access = Access::new(scan)?;
+        let access = scan.derived.get(|| Access::new(scan))?;
         let mut stretches = Vec::new();
         if scan.ranges.is_empty() {
             stretches.push(ranges::whole(&access.layout));

@@ -87,6 +87,7 @@ async fn update_moves_index_entries_and_returns_new_rows() {
         assignments: vec![(1, op("+", col(0, INT4), int(100))), (2, int(7))],
         checks: RowChecks::default(),
         returning: Some(vec![col(0, INT4)]),
+        derived: Default::default(),
     };
     let (returned, affected) = f.run(plan(Node::Update(Box::new(update)), &[INT4])).await.expect("updates");
     assert_eq!((shown(&returned), affected), (vec!["104".to_owned(), "105".to_owned()], 2));
@@ -104,6 +105,7 @@ async fn update_meets_keys_row_by_row_as_postgres_does() {
         assignments: vec![(1, op("+", col(0, INT4), int(1)))],
         checks: RowChecks::default(),
         returning: None,
+        derived: Default::default(),
     };
     let error = f.run(plan(Node::Update(Box::new(update)), &[])).await.expect_err("1 becomes 2, which is there");
     assert_eq!(error.more.expect("fields").detail.as_deref(), Some("Key (a)=(2) already exists."));
@@ -120,7 +122,12 @@ async fn delete_removes_entries_and_cascades() {
     assert_eq!(error.message, "insert or update on table \"child\" violates foreign key constraint \"child_a_fkey\"");
     assert_eq!(error.more.expect("fields").detail.as_deref(), Some("Key (a)=(77) is not present in table \"t\"."));
 
-    let delete = Delete { table: f.table("t"), source: locked(&f, Some(op("=", col(0, INT4), int(1)))), returning: None };
+    let delete = Delete {
+        table: f.table("t"),
+        source: locked(&f, Some(op("=", col(0, INT4), int(1)))),
+        returning: None,
+        derived: Default::default(),
+    };
     let (_, affected) = f.run(plan(Node::Delete(Box::new(delete)), &[])).await.expect("deletes");
     assert_eq!(affected, 1, "rows of cascades are not counted");
     assert_eq!(shown(&f.rows(scan_plan(scan(&f.table("child"), 1, Vec::new(), None))).await), ["1 2", "3 2"]);
@@ -130,6 +137,7 @@ async fn delete_removes_entries_and_cascades() {
         assignments: vec![(1, int(50))],
         checks: RowChecks::default(),
         returning: None,
+        derived: Default::default(),
     };
     let error = f.run(plan(Node::Update(Box::new(update)), &[])).await.expect_err("still referenced");
     assert_eq!(error.message, "update or delete on table \"t\" violates foreign key constraint \"child_a_fkey\" on table \"child\"");

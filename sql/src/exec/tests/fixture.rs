@@ -303,6 +303,7 @@ pub fn scan(table: &Arc<RelationDescriptor>, index: u32, ranges: Vec<IndexRange>
         limit: None,
         aggregate: None,
         lock: None,
+        derived: Default::default(),
     }
 }
 
@@ -314,7 +315,15 @@ pub fn scan_plan(scan: Scan) -> Plan {
 
 pub fn insert(table: &Arc<RelationDescriptor>, source: Plan) -> Insert {
     let columns = table.table().expect("a table").columns.iter().map(|c| c.id).collect();
-    Insert { table: table.clone(), source, columns, checks: RowChecks::default(), conflict: None, returning: None }
+    Insert {
+        table: table.clone(),
+        source,
+        columns,
+        checks: RowChecks::default(),
+        conflict: None,
+        returning: None,
+        derived: Default::default(),
+    }
 }
 
 pub fn call(name: &str, args: Vec<Expr>) -> AggregateCall {

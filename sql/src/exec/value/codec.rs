@@ -30,15 +30,18 @@ pub fn decode_key(input: &mut &[u8], ty: DataType, descending: bool) -> Result<D
 }
 
 /// A row being written; columns in ascending order of id.
-#[derive(Default)]
 pub struct RowWriter {
     row: StoredRow,
 }
 
+/// Bytes that most rows take at most.
+const ROW_BYTES: usize = 128;
+
 impl RowWriter {
     /// An empty row.
+    #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
-        Self::default()
+        RowWriter { row: StoredRow::with_capacity(ROW_BYTES) }
     }
     /// Adds a column. A NULL is left out unless it must be told from an absent column.
     pub fn push(&mut self, column: u32, ty: DataType, datum: &Datum, explicit_null: bool) {

@@ -305,6 +305,7 @@ impl<'a> Lowerer<'a> {
             limit: None,
             aggregate: None,
             lock: t.lock,
+            derived: Derived::default(),
         };
         Ok((scan, layout))
     }

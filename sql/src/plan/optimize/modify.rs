@@ -127,8 +127,15 @@ impl Lowerer<'_> {
         };
         let (returning, layout) = self.returning(i.returning.as_ref(), &i.new_row)?;
         let (rows, cost) = (source.rows, source.cost + cost::ROUND + source.rows * cost::FETCH);
-        let node =
-            Node::Insert(Box::new(Insert { table: i.table.clone(), source, columns: i.columns.clone(), checks, conflict, returning }));
+        let node = Node::Insert(Box::new(Insert {
+            table: i.table.clone(),
+            source,
+            columns: i.columns.clone(),
+            checks,
+            conflict,
+            returning,
+            derived: Derived::default(),
+        }));
         Ok(Phys { plan: self.plan(node, &layout, rows, cost), layout, order: Vec::new() })
     }
 
@@ -150,7 +157,8 @@ impl Lowerer<'_> {
         let returned: Vec<ColId> = u.new_row.iter().chain(&others).copied().collect();
         let (returning, layout) = self.returning(u.returning.as_ref(), &returned)?;
         let (rows, cost) = (source.rows, source.cost + cost::ROUND + source.rows * cost::FETCH);
-        let node = Node::Update(Box::new(Update { table: u.table.clone(), source, assignments, checks, returning }));
+        let node =
+            Node::Update(Box::new(Update { table: u.table.clone(), source, assignments, checks, returning, derived: Derived::default() }));
         Ok(Phys { plan: self.plan(node, &layout, rows, cost), layout, order: Vec::new() })
     }
 
@@ -164,7 +172,7 @@ impl Lowerer<'_> {
         let source = self.exactly(source, &row);
         let (returning, layout) = self.returning(d.returning.as_ref(), &row)?;
         let (rows, cost) = (source.rows, source.cost + cost::ROUND + source.rows * cost::FETCH);
-        let node = Node::Delete(Box::new(Delete { table: d.table.clone(), source, returning }));
+        let node = Node::Delete(Box::new(Delete { table: d.table.clone(), source, returning, derived: Derived::default() }));
         Ok(Phys { plan: self.plan(node, &layout, rows, cost), layout, order: Vec::new() })
     }
 }
