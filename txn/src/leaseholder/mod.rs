@@ -5,6 +5,7 @@
 //!   latches      short exclusion between requests
 //!   locks        the fair lock table, four strengths
 //!   row_cache    newest versions of rows, in memory
+//!   bare         stretches without a live row, which reads skip
 //!   tscache      up to when each key has been read (T2, C2)
 //!   read         points, scans, locking reads, validation (C3)
 //!   stretch      the rows of one scan
@@ -17,6 +18,7 @@
 //! Evaluation is synchronous and awaits nothing: it answers, or names what is in the way. [`Leaseholders::execute`] is the thin shell
 //! around it: wait for what is in the way, evaluate again, propose, wait for apply with the latches held, answer.
 
+mod bare;
 mod contention;
 mod gc;
 mod inventory;

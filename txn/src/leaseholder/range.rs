@@ -23,6 +23,7 @@ use meridian_storage::{Key, Span};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
+use super::bare::Bare;
 use super::latches::{LatchId, LatchSpec, Latches};
 use super::locks::{LockTable, Queued};
 use super::row_cache::RowCache;
@@ -78,6 +79,8 @@ pub struct Inner {
     pub tscache: TimestampCache,
     /// The newest versions of rows.
     pub rows: RowCache,
+    /// Stretches in which no row is alive.
+    pub bare: Bare,
     /// Nothing will be written at or below this any more.
     pub closed: Timestamp,
     /// Nothing is evaluated here, and replication moves the closed timestamp on by itself ([`RangeState::stir`]).
@@ -123,6 +126,7 @@ impl RangeState {
                 locks,
                 tscache,
                 rows,
+                bare: Bare::default(),
                 closed: replica.closed_timestamp(),
                 idle: false,
                 in_flight: BTreeMap::new(),
@@ -221,6 +225,7 @@ impl RangeState {
     pub fn latch(self: &Arc<Self>, inner: &mut Inner, id: LatchId, spec: LatchSpec) -> Result<LatchGuard, Blocked> {
         self.stir(inner);
         inner.rows.forget(&spec.writes, spec.write_span.as_ref());
+        inner.bare.cut(&spec.writes, spec.write_span.as_ref());
         match inner.latches.acquire(id, spec) {
             Ok(()) => Ok(LatchGuard { state: self.clone(), id, flight: None }),
             Err(other) => Err(Blocked::Latch(inner.latches.wait(other))),

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 
 use super::Leaseholders;
+use super::bare::DEAD_MIN;
 use super::latches::LatchSpec;
 use super::locks::Acquired;
 use super::range::{Blocked, Inner, RangeState};
@@ -147,10 +148,10 @@ impl Leaseholders {
         // A scan with a row limit mostly stops early: it latches, reads, and closes the past of what it covered only. Without a limit the whole
         // span is closed first, which needs no latch.
         let bounded = scan.limit_rows > 0;
-        let latch = {
+        let (latch, skip) = {
             let mut inner = state.lock();
             state.admit_span(&inner, &scan.span)?;
-            if bounded {
+            let latch = if bounded {
                 Some(state.latch(&mut inner, self.next_id(), LatchSpec { reads: vec![scan.span.clone()], ..LatchSpec::default() })?)
             } else {
                 if let Some(id) = inner.latches.writer_in(&scan.span) {
@@ -158,12 +159,14 @@ impl Leaseholders {
                 }
                 inner.tscache.raise_span(&scan.span, at, header.attempt);
                 None
-            }
+            };
+            (latch, skip(&inner, scan, at))
         };
         let reader = self.reader();
         let in_the_way = self.first_intent(reader, &scan.span, scan.direction, header.attempt, at)?;
         let program = self.program(scan.program.as_ref())?;
-        let stretch = run(reader, scan, at, VISITS_MAX, program, &mut |_, _| Verdict::Take)?;
+        let mut stretch = run(reader, scan, skip.begin.as_ref(), at, VISITS_MAX, program, &mut |_, _| Verdict::Take)?;
+        stretch.newest = stretch.newest.max(skip.newest);
         let covered = covered(&scan.span, scan.direction, stretch.resume.as_ref());
         if let Some((key, intent)) = in_the_way
             && covered.contains(&key)
@@ -171,6 +174,7 @@ impl Leaseholders {
             return Err(Blocked::Intent { key, intent: Box::new(intent), push_to: Some(at) });
         }
         if latch.is_some() {
+            self.note_dead(state, scan, &skip, at, &stretch)?;
             let mut inner = state.lock();
             state.admit_span(&inner, &scan.span)?;
             inner.tscache.raise_span(&covered, at, header.attempt);
@@ -187,10 +191,12 @@ impl Leaseholders {
         lock: Locking,
     ) -> Result<ScanReply, Blocked> {
         state.lease_at(header.read_ts)?;
-        let _latch = {
+        let at = if scan.snapshot { header.read_ts } else { Timestamp::MAX };
+        let (_latch, skip) = {
             let mut inner = state.lock();
             state.admit_span(&inner, &scan.span)?;
-            state.latch(&mut inner, self.next_id(), LatchSpec { reads: vec![scan.span.clone()], ..LatchSpec::default() })?
+            let latch = state.latch(&mut inner, self.next_id(), LatchSpec { reads: vec![scan.span.clone()], ..LatchSpec::default() })?;
+            (latch, skip(&inner, scan, at))
         };
         let reader = self.reader();
         let in_the_way = match lock.wait {
@@ -200,8 +206,7 @@ impl Leaseholders {
         let program = self.program(scan.program.as_ref())?;
         let mut locked = Vec::new();
         let mut stopped: Option<Blocked> = None;
-        let at = if scan.snapshot { header.read_ts } else { Timestamp::MAX };
-        let stretch = run(reader, scan, at, VISITS_MAX, program, &mut |key, version| {
+        let mut stretch = run(reader, scan, skip.begin.as_ref(), at, VISITS_MAX, program, &mut |key, version| {
             let key = Key::copy_from_slice(key);
             if lock.wait == LockWait::SkipLocked && mvcc::intent(reader, &key).is_ok_and(|i| i.is_some_and(|i| i.attempt != header.attempt))
             {
@@ -236,6 +241,8 @@ impl Leaseholders {
                 _ => Err(Blocked::Intent { key, intent: Box::new(intent), push_to: None }),
             };
         }
+        stretch.newest = stretch.newest.max(skip.newest);
+        self.note_dead(state, scan, &skip, at, &stretch)?;
         let valid_at = header.read_ts.max(stretch.newest);
         state.lease_at(valid_at)?;
         let hint = {
@@ -250,6 +257,25 @@ impl Leaseholders {
                 .map_or(Timestamp::ZERO, |h| h.max(closed))
         };
         Ok(scan_reply(stretch, valid_at, locked, hint))
+    }
+
+    /// Notes what a scan, which still holds its read latch, found dead in front.
+    fn note_dead(&self, state: &RangeState, scan: &RangeScan, skip: &Skip, at: Timestamp, found: &Stretch) -> Result<(), Blocked> {
+        if scan.direction != Direction::Forward || found.dead.rows < DEAD_MIN {
+            return Ok(());
+        }
+        let end = found.dead.before.as_ref().or(found.resume.as_ref().map(|left| &left.start)).unwrap_or(&scan.span.end);
+        let dead = Span { start: skip.begin.as_ref().unwrap_or(&scan.span.start).clone(), end: end.clone() };
+        let mut intents = false;
+        mvcc::intents(self.reader(), &dead, &mut |_, _| {
+            intents = true;
+            false
+        })?;
+        // What is newer than the snapshot of the scan may be alive.
+        if !intents && (at == Timestamp::MAX || mvcc::newest_above(self.reader(), &dead, at)?.is_none()) {
+            state.lock().bare.add(&dead, found.dead.newest);
+        }
+        Ok(())
     }
 
     /// A read at or below the closed timestamp of any replica: nothing is written there any more, so it needs no lease, no latch and no timestamp
@@ -284,7 +310,7 @@ impl Leaseholders {
                     return None;
                 }
                 let stretch =
-                    self.program(scan.program.as_ref()).and_then(|p| run(reader, scan, at, VISITS_MAX, p, &mut |_, _| Verdict::Take));
+                    self.program(scan.program.as_ref()).and_then(|p| run(reader, scan, None, at, VISITS_MAX, p, &mut |_, _| Verdict::Take));
                 (replica.closed_timestamp() >= at).then(|| stretch.map(|s| Response::Page(scan_reply(s, at, Vec::new(), Timestamp::ZERO))))
             }
             _ => None,
@@ -317,11 +343,11 @@ impl Leaseholders {
             }
             raise(&mut inner, reads, at, header.attempt);
         }
-        self.still_valid(header, reads, at)
+        self.still_valid(state, header, reads, at)
     }
 
     /// The comparison itself. The caller has made sure that nothing lands at or below `at` meanwhile.
-    pub(super) fn still_valid(&self, header: &Header, reads: &Reads, at: Timestamp) -> Result<Timestamp, Blocked> {
+    pub(super) fn still_valid(&self, state: &RangeState, header: &Header, reads: &Reads, at: Timestamp) -> Result<Timestamp, Blocked> {
         let reader = self.reader();
         let mut newest = Timestamp::ZERO;
         if controls::off(Control::Validation) {
@@ -347,16 +373,25 @@ impl Leaseholders {
             }
         }
         for read in reads.spans.iter().filter(|s| s.valid_at < at) {
-            newest = newest.max(self.span_valid(reader, header, read, at)?);
+            newest = newest.max(self.span_valid(state, reader, header, read, at)?);
         }
         Ok(newest)
     }
 
-    fn span_valid(&self, reader: &dyn Reader, header: &Header, read: &SpanRead, at: Timestamp) -> Result<Timestamp, Blocked> {
+    fn span_valid(
+        &self,
+        state: &RangeState,
+        reader: &dyn Reader,
+        header: &Header,
+        read: &SpanRead,
+        at: Timestamp,
+    ) -> Result<Timestamp, Blocked> {
         if let Some((key, intent)) = self.first_intent(reader, &read.span, Direction::Forward, header.attempt, at)? {
             return Err(Blocked::Intent { key, intent: Box::new(intent), push_to: Some(at) });
         }
-        if mvcc::newest_above(reader, &read.span, read.valid_at)?.is_none() {
+        // What died before the read, and stayed dead, has not changed since.
+        let begin = state.lock().bare.skip(&read.span, read.valid_at).map_or_else(|| read.span.start.clone(), |(begin, _)| begin);
+        if mvcc::newest_above(reader, &Span { start: begin, end: read.span.end.clone() }, read.valid_at)?.is_none() {
             return Ok(Timestamp::ZERO);
         }
         let scan = RangeScan {
@@ -371,7 +406,7 @@ impl Leaseholders {
             recorded: true,
         };
         let program = self.program(read.program.as_ref())?;
-        let stretch = run(reader, &scan, at, usize::MAX, program, &mut |_, _| Verdict::Take)?;
+        let stretch = run(reader, &scan, None, at, usize::MAX, program, &mut |_, _| Verdict::Take)?;
         if stretch.digest == read.digest {
             return Ok(stretch.newest);
         }
@@ -413,6 +448,21 @@ impl Leaseholders {
         let Some(program) = program else { return Ok(None) };
         self.start_program(program).map(Some)
     }
+}
+
+/// What a scan need not look at.
+struct Skip {
+    /// Nothing in front of this is alive.
+    begin: Option<Key>,
+    /// When the last of it died.
+    newest: Timestamp,
+}
+
+/// What a scan at `at` need not look at.
+fn skip(inner: &Inner, scan: &RangeScan, at: Timestamp) -> Skip {
+    let found = if scan.direction == Direction::Forward { inner.bare.skip(&scan.span, at) } else { None };
+    let (begin, newest) = found.map_or((None, Timestamp::ZERO), |(begin, newest)| (Some(begin), newest));
+    Skip { begin, newest }
 }
 
 /// Raises the timestamp cache for every read up to `at`.

@@ -5,6 +5,7 @@ use meridian_clock::Timestamp;
 use meridian_storage::mvcc::{self, Direction, VersionRef};
 use meridian_storage::{Key, Reader, Span};
 
+use super::bare::DEAD_MIN;
 use crate::api::{KvError, Program};
 use crate::digest::{self, Hasher};
 use crate::request::RangeScan;
@@ -25,6 +26,34 @@ pub(super) struct Stretch {
     pub digest: digest::Digest,
     pub newest: Timestamp,
     pub resume: Option<Span>,
+    /// Dead rows in front of the first live one.
+    pub dead: Dead,
+}
+
+/// The dead rows that a scan met before it met a live one.
+#[derive(Default)]
+pub(super) struct Dead {
+    pub rows: usize,
+    /// The newest of their tombstones.
+    pub newest: Timestamp,
+    /// The first live row, where there were enough dead ones to be noted.
+    pub before: Option<Key>,
+    met_live: bool,
+}
+
+impl Dead {
+    fn visit(&mut self, key: &[u8], version: &VersionRef<'_>) {
+        if self.met_live {
+            return;
+        }
+        if version.value.is_some() {
+            self.met_live = true;
+            self.before = (self.rows >= DEAD_MIN).then(|| Key::copy_from_slice(key));
+        } else {
+            self.rows += 1;
+            self.newest = self.newest.max(version.ts);
+        }
+    }
 }
 
 /// The part of `span` that was read, given what is left.
@@ -70,10 +99,11 @@ impl Packed {
     }
 }
 
-/// Reads versions at `at` until a limit, feeds the program, digests what comes out.
+/// Reads versions at `at` until a limit, feeds the program, digests what comes out. `begin`: nothing in front of it is alive.
 pub(super) fn run(
     reader: &dyn Reader,
     scan: &RangeScan,
+    begin: Option<&Key>,
     at: Timestamp,
     visits_max: usize,
     mut program: Option<Box<dyn Program>>,
@@ -83,10 +113,12 @@ pub(super) fn run(
     let rows_max = if scan.limit_rows == 0 { usize::MAX } else { usize::try_from(scan.limit_rows).unwrap_or(usize::MAX) };
     let (mut packed, mut out) = (Packed::default(), Vec::new());
     let (mut hasher, mut newest, mut bytes, mut visits) = (Hasher::default(), Timestamp::ZERO, 0u64, 0usize);
-    let (mut resume, mut failed) = (None, None);
-    mvcc::scan(reader, &scan.span, at, scan.direction, &mut |key, version| {
+    let (mut resume, mut failed, mut dead) = (None, None, Dead::default());
+    let span = Span { start: begin.unwrap_or(&scan.span.start).clone(), end: scan.span.end.clone() };
+    mvcc::scan(reader, &span, at, scan.direction, &mut |key, version| {
         newest = newest.max(version.ts);
         visits += 1;
+        dead.visit(key, &version);
         if let Some(value) = version.value {
             let before = out.len();
             match &mut program {
@@ -141,7 +173,7 @@ pub(super) fn run(
             out
         }
     };
-    Ok(Stretch { rows, digest: hasher.finish(), newest, resume })
+    Ok(Stretch { rows, digest: hasher.finish(), newest, resume, dead })
 }
 
 fn hash_output(hasher: &mut Hasher, rows: &[(Key, Bytes)]) -> u64 {

@@ -78,7 +78,7 @@ impl Leaseholders {
             return Err(Blocked::Lease);
         }
         // C3: with the latches held this is atomic with the landing; C2: the cache goes up in the same step.
-        let compared = self.still_valid(header, reads, need)?;
+        let compared = self.still_valid(state, header, reads, need)?;
         debug_assert!(compared <= need);
         raise(&mut state.lock(), reads, need, attempt);
         let mut batch = Batch::new();

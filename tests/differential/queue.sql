@@ -1,0 +1,37 @@
+-- A queue: rows are taken from the front, over what was taken before, and new ones come in anywhere.
+CREATE TABLE queue (id int PRIMARY KEY, what text NOT NULL);
+INSERT INTO queue SELECT g, 'job ' || g FROM generate_series(1, 400) g;
+DELETE FROM queue WHERE id < 300;
+SELECT id FROM queue ORDER BY id LIMIT 1 FOR UPDATE;
+SELECT id FROM queue ORDER BY id LIMIT 1;
+SELECT id FROM queue ORDER BY id LIMIT 3;
+DELETE FROM queue WHERE id = (SELECT id FROM queue ORDER BY id LIMIT 1 FOR UPDATE) RETURNING id, what;
+DELETE FROM queue WHERE id IN (SELECT id FROM queue ORDER BY id LIMIT 5 FOR UPDATE SKIP LOCKED) RETURNING id;
+SELECT min(id), max(id), count(*) FROM queue;
+-- In front of, inside and behind what is dead.
+INSERT INTO queue VALUES (0, 'first'), (150, 'inside'), (305, 'last of the dead');
+SELECT id FROM queue ORDER BY id LIMIT 4;
+SELECT id FROM queue ORDER BY id LIMIT 4 FOR UPDATE;
+SELECT id FROM queue WHERE id > 0 ORDER BY id LIMIT 2;
+SELECT id FROM queue WHERE id >= 151 ORDER BY id LIMIT 2;
+DELETE FROM queue WHERE id IN (0, 150);
+SELECT id FROM queue ORDER BY id LIMIT 1 FOR UPDATE;
+BEGIN;
+DELETE FROM queue WHERE id BETWEEN 306 AND 330;
+SELECT id FROM queue ORDER BY id LIMIT 2 FOR UPDATE;
+ROLLBACK;
+SELECT id FROM queue ORDER BY id LIMIT 2 FOR UPDATE;
+BEGIN;
+DELETE FROM queue WHERE id BETWEEN 306 AND 330;
+INSERT INTO queue VALUES (310, 'again');
+SELECT id FROM queue ORDER BY id LIMIT 3;
+COMMIT;
+SELECT id, what FROM queue ORDER BY id LIMIT 3 FOR UPDATE;
+SELECT id FROM queue ORDER BY id DESC LIMIT 2;
+DELETE FROM queue;
+SELECT id FROM queue ORDER BY id LIMIT 1 FOR UPDATE;
+INSERT INTO queue VALUES (7, 'a new one');
+SELECT id FROM queue ORDER BY id LIMIT 1 FOR UPDATE;
+UPDATE queue SET id = 9 WHERE id = 7;
+SELECT id, what FROM queue ORDER BY id LIMIT 1;
+DROP TABLE queue;
