@@ -76,7 +76,6 @@ impl Leaseholders {
         for (key, known) in looks {
             replies.push(match known {
                 Known::Version(version) => reply(Some(version), Timestamp::ZERO),
-                Known::Nothing => reply(None, Timestamp::ZERO),
                 Known::Ask(None) => reply(found.next().flatten(), Timestamp::ZERO),
                 Known::Ask(Some(ticket)) => reply(self.get_and_keep(state, key, at, ticket)?, Timestamp::ZERO),
             });

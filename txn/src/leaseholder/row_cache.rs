@@ -10,7 +10,7 @@
 //! ```
 //! What is kept is true: it was read between two moments at which no write latch was held on the key and none was taken in between, so the look saw
 //! settled state, without an intent, and every later change takes a latch first, which empties the slot; or it was written in one phase, and is kept
-//! before that latch goes. That a key has no version at all is kept likewise. A new lease begins with nothing. Collection removes no newest
+//! before that latch goes. That a key has no version at all, which an INSERT asks, is kept likewise until its latch is taken, in a set beside the slots. A new lease begins with nothing. Collection removes no newest
 //! version of a live row; tombstones, which it does remove, are not kept.
 //!
 //! A table of slots, one row each, in segments that grow by themselves where rows contend for slots. A plain read keeps a row at its second miss in a row in
@@ -24,7 +24,7 @@ use bytes::Bytes;
 use meridian_clock::Timestamp;
 use meridian_storage::mvcc::{AttemptId, Version};
 use meridian_storage::{Key, Span};
-use rustc_hash::FxHasher;
+use rustc_hash::{FxHashSet, FxHasher};
 
 /// Parts of the table that grow one by one, so that nobody waits for long.
 const SEGMENTS: usize = 64;
@@ -33,6 +33,9 @@ const SLOTS_MIN: usize = 2;
 const SLOTS_MAX: usize = 1 << 14;
 /// Longer values are not kept.
 const VALUE_MAX: usize = 1024;
+/// Keys without a version that are kept at most, and what each takes beside its bytes.
+const ABSENT_MAX: usize = 4096;
+const ABSENT_OVERHEAD: usize = 2 * size_of::<Key>();
 /// What a kept row takes beside its bytes: its box and the count of its bytes' owners.
 const ROW_OVERHEAD: usize = size_of::<Kept>() + 48;
 
@@ -73,23 +76,25 @@ impl Budget {
 struct Kept {
     bytes: Bytes,
     key_bytes: usize,
-    /// Of its newest version. `None`: there is none.
-    version: Option<(Timestamp, AttemptId)>,
+    /// Of its newest version.
+    version: (Timestamp, AttemptId),
 }
 
 impl Kept {
-    fn new(key: &[u8], newest: Option<&Version>) -> Self {
-        let value = newest.and_then(|v| v.value.as_deref()).unwrap_or_default();
+    /// `None`: a tombstone, or too long.
+    fn new(key: &[u8], newest: &Version) -> Option<Self> {
+        let value = newest.value.as_deref().filter(|value| value.len() <= VALUE_MAX)?;
         let bytes = [key, value].concat().into();
-        Kept { bytes, key_bytes: key.len(), version: newest.map(|v| (v.ts, v.writer)) }
+        Some(Kept { bytes, key_bytes: key.len(), version: (newest.ts, newest.writer) })
     }
 
     fn is_of(&self, key: &[u8]) -> bool {
         self.bytes[..self.key_bytes] == *key
     }
 
-    fn newest(&self) -> Option<Version> {
-        self.version.map(|(ts, writer)| Version { ts, writer, value: Some(self.bytes.slice(self.key_bytes..)) })
+    fn newest(&self) -> Version {
+        let (ts, writer) = self.version;
+        Version { ts, writer, value: Some(self.bytes.slice(self.key_bytes..)) }
     }
 
     fn cost(&self) -> usize {
@@ -134,8 +139,6 @@ pub struct Ticket {
 pub enum Known {
     /// Its newest version, at or below the reader's timestamp.
     Version(Version),
-    /// It has no version.
-    Nothing,
     /// Nothing is known; with a ticket, the newest version is wanted.
     Ask(Option<Ticket>),
 }
@@ -148,6 +151,8 @@ pub type Newest = Option<(Timestamp, AttemptId)>;
 pub struct RowCache {
     /// None before the first read.
     segments: Vec<Segment>,
+    /// Keys without any version.
+    absent: FxHashSet<Key>,
     /// Counts the times that everything was forgotten: tickets from before are void.
     epoch: u32,
     /// Looks since it was last tended.
@@ -164,15 +169,10 @@ fn place_of(key: &[u8]) -> Place {
     Place { segment: (hash >> 58) as usize % SEGMENTS, tag: (hash >> 26) as u32 }
 }
 
-/// The version that a write will be, if it is to be kept.
-fn is_worth_keeping(newest: Option<&Version>) -> bool {
-    newest.is_none_or(|v| v.value.as_ref().is_some_and(|value| value.len() <= VALUE_MAX))
-}
-
 impl RowCache {
     /// Nothing, yet.
     pub fn new(budget: Arc<Budget>) -> Self {
-        RowCache { segments: Vec::new(), epoch: 0, looks: 0, bytes: 0, budget }
+        RowCache { segments: Vec::new(), absent: FxHashSet::default(), epoch: 0, looks: 0, bytes: 0, budget }
     }
 
     /// The cache of another range of this node.
@@ -185,11 +185,7 @@ impl RowCache {
         let place = place_of(key);
         let Some(slot) = self.slot_for(place) else { return Known::Ask(None) };
         if let Some(kept) = slot.kept.as_ref().filter(|kept| slot.tag == place.tag && kept.is_of(key)) {
-            return match kept.newest() {
-                None => Known::Nothing,
-                Some(newest) if newest.ts <= at => Known::Version(newest),
-                Some(_) => Known::Ask(None),
-            };
+            return if kept.version.0 <= at { Known::Version(kept.newest()) } else { Known::Ask(None) };
         }
         let (before, changes) = (std::mem::replace(&mut slot.missed, place.tag), slot.changes);
         if before == place.tag {
@@ -205,10 +201,11 @@ impl RowCache {
     pub fn look_locked(&mut self, key: &[u8]) -> Result<Option<Version>, Option<Ticket>> {
         let (place, epoch) = (place_of(key), self.epoch);
         let Some(slot) = self.slot_for(place) else { return Err(None) };
-        match slot.kept.as_ref().filter(|kept| slot.tag == place.tag && kept.is_of(key)) {
-            Some(kept) => Ok(kept.newest()),
-            None => Err(Some(Ticket { place, changes: slot.changes, epoch })),
+        let ticket = Ticket { place, changes: slot.changes, epoch };
+        if let Some(kept) = slot.kept.as_ref().filter(|kept| slot.tag == place.tag && kept.is_of(key)) {
+            return Ok(Some(kept.newest()));
         }
+        if self.absent.contains(key) { Ok(None) } else { Err(Some(ticket)) }
     }
 
     /// The newest version of `key`, if it is known. Ask before its latch is taken; with the latch it stays true.
@@ -219,31 +216,44 @@ impl RowCache {
         let place = place_of(key);
         let slots = &self.segments[place.segment].slots;
         let slot = slots.get(place.tag as usize & slots.len().wrapping_sub(1))?;
-        slot.kept.as_ref().filter(|kept| slot.tag == place.tag && kept.is_of(key)).map(|kept| kept.version)
+        let kept = slot.kept.as_ref().filter(|kept| slot.tag == place.tag && kept.is_of(key));
+        kept.map(|kept| Some(kept.version)).or_else(|| self.absent.contains(key).then_some(None))
     }
 
-    /// Keeps the newest version of `key`, which has no intent, unless the key may have changed since the ticket was given. That there is no version
-    /// displaces no row: it is of use for a moment only.
+    /// Keeps the newest version of `key`, which has no intent, or that it has no version, unless the key may have changed since the ticket was given.
     pub fn keep(&mut self, ticket: Ticket, key: &Key, newest: Option<&Version>) {
-        if ticket.epoch != self.epoch || !is_worth_keeping(newest) {
+        if ticket.epoch != self.epoch {
             return;
         }
-        let kept = Kept::new(key, newest);
-        let Some(slot) = self.slot_for(ticket.place) else { return };
-        let displaces = slot.kept.as_ref().is_some_and(|kept| kept.version.is_some() && !kept.is_of(key));
-        if slot.changes != ticket.changes || (displaces && newest.is_none()) {
-            return;
-        }
+        let Some(slot) = self.slot_for(ticket.place).filter(|slot| slot.changes == ticket.changes) else { return };
+        let Some(newest) = newest else { return self.keep_absent(key) };
+        let displaces = slot.kept.as_ref().is_some_and(|kept| !kept.is_of(key));
+        let Some(kept) = Kept::new(key, newest) else { return };
         self.put(ticket.place, kept);
         if displaces {
             self.contest(ticket.place);
         }
     }
 
+    fn keep_absent(&mut self, key: &Key) {
+        // Mostly each is taken out when its row is inserted. Those that were only asked for pile up, until all go.
+        if self.absent.len() >= ABSENT_MAX {
+            self.forget_absent();
+        }
+        if self.take(key.len() + ABSENT_OVERHEAD) && !self.absent.insert(Key::copy_from_slice(key)) {
+            self.give(key.len() + ABSENT_OVERHEAD);
+        }
+    }
+
+    fn forget_absent(&mut self) {
+        let bytes = self.absent.drain().map(|key| key.len() + ABSENT_OVERHEAD).sum();
+        self.give(bytes);
+    }
+
     /// Keeps what was written to a row that was kept, for one who still holds the latch.
     pub fn keep_written(&mut self, key: &Key, newest: &Version) {
-        if is_worth_keeping(Some(newest)) {
-            self.put(place_of(key), Kept::new(key, Some(newest)));
+        if let Some(kept) = Kept::new(key, newest) {
+            self.put(place_of(key), kept);
         }
     }
 
@@ -268,13 +278,16 @@ impl RowCache {
             {
                 freed += kept.cost();
             }
+            if self.absent.remove(key) {
+                freed += key.len() + ABSENT_OVERHEAD;
+            }
         }
         self.give(freed);
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.segments = Vec::new();
+        (self.segments, self.absent) = (Vec::new(), FxHashSet::default());
         self.epoch = self.epoch.wrapping_add(1);
         self.give(self.bytes);
     }
@@ -395,7 +408,7 @@ mod tests {
     fn kept(rows: &mut RowCache, key: &str, at: u64) -> Option<u64> {
         match rows.look(key.as_bytes(), Timestamp::from_raw(at)) {
             Known::Version(v) => Some(v.ts.as_raw()),
-            Known::Nothing | Known::Ask(_) => None,
+            Known::Ask(_) => None,
         }
     }
 
@@ -442,7 +455,8 @@ mod tests {
         let given = rows.look_locked(b"a").expect_err("nothing is known").expect("room");
         rows.keep(given, &a, None);
         assert_eq!(rows.newest(b"a"), Some(None), "there is no version");
-        assert!(matches!(rows.look(b"a", Timestamp::from_raw(9)), Known::Nothing));
+        rows.forget(std::slice::from_ref(&a), None);
+        assert_eq!(rows.newest(b"a"), None);
     }
 
     #[test]
@@ -506,7 +520,6 @@ mod tests {
                         } else {
                             match rows.look(&[n], Timestamp::MAX) {
                                 Known::Version(v) => Ok(Some(v)),
-                                Known::Nothing => Ok(None),
                                 Known::Ask(ticket) => Err(ticket),
                             }
                         };
