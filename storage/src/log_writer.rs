@@ -9,6 +9,9 @@
 //! every append that returned before it began, and a completion is queued only after its append returned. Real nodes run the
 //! writer on a thread of its own, the simulator as a task whose sync takes simulated time.
 //!
+//! **Quick disks.** Where a sync takes less than waking two threads does, handing it over is most of a commit's latency. There a submitter that says so
+//! ([`LogWriter::sync_pending`]) syncs on its own thread, for itself and for whoever submits meanwhile; one thread does so at a time.
+//!
 //! **Full disk.** An append that is refused is refused to its caller, who may try again later: nothing was written. A *sync* that
 //! finds the disk full keeps its group and tries again until there is space; meanwhile new submissions are refused. So
 //! nothing is lost and nothing is restarted.
@@ -19,7 +22,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use meridian_clock::TaskGroup;
 use meridian_clock::controls::{self, Control};
@@ -32,6 +35,11 @@ use crate::engine::{Batch, Engine, StorageError};
 const PENDING_MAX: usize = 64 * 1024;
 /// How long after a sync met a full disk the next is tried.
 const FULL_RETRY: Duration = Duration::from_millis(100);
+
+/// Syncs that take longer are left to the writer's thread; an average over the last few.
+const QUICK_SYNC: Duration = Duration::from_micros(400);
+/// Groups that a submitter syncs in a row before it hands over to the writer's thread.
+const GROUPS_MAX: usize = 4;
 
 /// Called once the batch is durable, or could not be made so. Runs on the writer: it must only hand the news on.
 pub type Completion = Box<dyn FnOnce(Result<(), StorageError>) + Send>;
@@ -93,6 +101,8 @@ struct Shared {
     room: Condvar,
     /// Wakes the writer task.
     notify: Notify,
+    /// What a sync takes, in microseconds, averaged.
+    sync_micros: AtomicU64,
 }
 
 #[derive(Default)]
@@ -101,6 +111,8 @@ struct Queue {
     /// What every submission is answered with at present: the disk was full at the last sync, or the writer has failed or stopped.
     refusal: Option<StorageError>,
     phase: Phase,
+    /// A sync is under way. Who makes it takes what comes meanwhile next.
+    syncing: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -147,6 +159,7 @@ impl LogWriter {
             work: Condvar::new(),
             room: Condvar::new(),
             notify: Notify::new(),
+            sync_micros: AtomicU64::new(QUICK_SYNC.as_micros() as u64 * 2),
         });
         match mode {
             LogWriterMode::Thread => {
@@ -173,22 +186,43 @@ impl LogWriter {
     /// Batches become durable in the order of their submission.
     ///
     /// An error means that nothing was written and `done` will not be called; after [`StorageError::DiskFull`] it may be tried again.
-    pub fn submit(&self, batch: Batch, done: Completion) -> Result<(), StorageError> {
+    pub fn submit(&self, batch: &Batch, done: Completion) -> Result<(), StorageError> {
+        if self.enqueue(batch, done)? {
+            self.shared.wake_writer();
+        }
+        Ok(())
+    }
+
+    /// The same for a submitter that calls [`LogWriter::sync_pending`] next.
+    pub fn submit_for_sync(&self, batch: &Batch, done: Completion) -> Result<(), StorageError> {
+        let alone = self.enqueue(batch, done)?;
+        if alone && matches!(self.shared.mode, LogWriterMode::Task { .. }) {
+            self.shared.wake_writer();
+        }
+        Ok(())
+    }
+
+    /// Has what was submitted synced, by this thread if the disk is quick: completions may have been called when this returns.
+    pub fn sync_pending(&self) {
+        if matches!(self.shared.mode, LogWriterMode::Thread) && !self.shared.sync_here() {
+            self.shared.wake_writer();
+        }
+    }
+
+    /// `true`: nobody else sees to the sync yet.
+    fn enqueue(&self, batch: &Batch, done: Completion) -> Result<bool, StorageError> {
         self.admit()?;
-        self.shared.engine.append(&batch)?;
+        self.shared.engine.append(batch)?;
         let mut queue = self.shared.queue.lock();
         if queue.phase == Phase::Stopped {
             // The writer ended between the two steps: the completion must not be forgotten.
             let error = queue.refusal.clone().unwrap_or_else(stopped);
             drop(queue);
             done(Err(error));
-            return Ok(());
+            return Ok(false);
         }
         queue.pending.push(done);
-        if queue.pending.len() == 1 {
-            self.shared.wake_writer();
-        }
-        Ok(())
+        Ok(queue.pending.len() == 1 && !queue.syncing)
     }
 
     /// Waits for room, or refuses. Many submitters may pass at once: the limit is kept up to their number.
@@ -234,12 +268,14 @@ impl Shared {
         loop {
             {
                 let mut queue = self.queue.lock();
-                while queue.pending.is_empty() && queue.phase == Phase::Running && group.is_empty() {
+                // Where a submitter syncs, it takes what is pending, or says so when it leaves that to this thread.
+                while (queue.pending.is_empty() || queue.syncing) && queue.phase == Phase::Running && group.is_empty() {
                     self.work.wait(&mut queue);
                 }
                 if !self.take(&mut queue, &mut group) {
                     break;
                 }
+                queue.syncing = true;
             }
             if let After::RetryWhenSpace = self.sync(&mut group) {
                 // Room does not come because somebody tells us, so look again after a while, or stop early if told to.
@@ -248,8 +284,38 @@ impl Shared {
                     self.work.wait_for(&mut queue, FULL_RETRY);
                 }
             }
+            self.queue.lock().syncing = false;
         }
         self.finish(group);
+    }
+
+    /// Syncs what is pending on this thread, if syncs are quick. `false`: that is for the writer's thread, which has to be woken.
+    fn sync_here(&self) -> bool {
+        if self.sync_micros.load(Ordering::Relaxed) > QUICK_SYNC.as_micros() as u64 {
+            return false;
+        }
+        let mut group = Vec::new();
+        for round in 0..GROUPS_MAX {
+            let mut queue = self.queue.lock();
+            if round == 0 && queue.syncing {
+                // Whoever it is takes what is pending next.
+                return true;
+            }
+            queue.syncing = queue.phase == Phase::Running && queue.refusal.is_none() && self.take(&mut queue, &mut group);
+            if !queue.syncing {
+                return queue.pending.is_empty();
+            }
+            drop(queue);
+            if let After::RetryWhenSpace = self.sync(&mut group) {
+                break;
+            }
+        }
+        let mut queue = self.queue.lock();
+        queue.syncing = false;
+        // A group for which there was no space goes before what came later.
+        group.append(&mut queue.pending);
+        queue.pending = group;
+        queue.pending.is_empty()
     }
 
     async fn run_as_task(&self, sync_time: &SyncTime) {
@@ -288,7 +354,10 @@ impl Shared {
 
     /// One sync for the group. Calls its completions, unless the disk is full.
     fn sync(&self, group: &mut Vec<Completion>) -> After {
+        let begun = Instant::now();
         let outcome = if controls::off(Control::LogSync) { Ok(()) } else { self.engine.sync() };
+        let (took, average) = (begun.elapsed().as_micros() as u64, self.sync_micros.load(Ordering::Relaxed));
+        self.sync_micros.store((7 * average + took) / 8, Ordering::Relaxed);
         match outcome {
             Ok(()) => {
                 let mut queue = self.queue.lock();
@@ -371,193 +440,4 @@ impl Drop for GroupInFlight<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-    use tokio::sync::oneshot;
-
-    use super::*;
-    use crate::engine::{Reader, Space};
-    use crate::memory::{DiskOp, MemoryEngine};
-
-    const TASK: LogWriterMode = LogWriterMode::Task { sync_time: SyncTime::Fixed(Duration::from_millis(2)) };
-
-    fn put(key: &str) -> Batch {
-        let mut batch = Batch::new();
-        batch.put(Space::Log, key.as_bytes().to_vec(), b"v".to_vec());
-        batch
-    }
-
-    fn submit(writer: &LogWriter, key: &str) -> Result<oneshot::Receiver<Result<(), StorageError>>, StorageError> {
-        let (tx, rx) = oneshot::channel();
-        writer.submit(put(key), Box::new(move |result| drop(tx.send(result))))?;
-        Ok(rx)
-    }
-
-    fn counter(engine: &MemoryEngine, name: &str) -> u64 {
-        engine.counters().into_iter().find(|(n, _)| *n == name).map_or(0, |(_, v)| v)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_sync_serves_everything_pending() {
-        let (engine, tasks) = (Arc::new(MemoryEngine::new()), TaskGroup::new());
-        let writer = LogWriter::start(engine.clone(), &tasks, TASK);
-        let waiting: Vec<_> = (0..100).map(|i| submit(&writer, &format!("k{i}")).unwrap()).collect();
-        assert!(engine.get(Space::Log, b"k7").unwrap().is_some(), "readable before it is durable");
-        for done in waiting {
-            done.await.unwrap().unwrap();
-        }
-        assert_eq!(counter(&engine, "syncs"), 1);
-        assert!(engine.crash_losing_all().get(Space::Log, b"k99").unwrap().is_some());
-    }
-
-    #[tokio::test]
-    async fn the_thread_answers_everyone_and_ends_with_its_handles() {
-        let (engine, tasks) = (Arc::new(MemoryEngine::new()), TaskGroup::new());
-        let writer = LogWriter::start(engine.clone(), &tasks, LogWriterMode::Thread);
-        let order = Arc::new(Mutex::new(Vec::new()));
-        let (tx, rx) = oneshot::channel();
-        let mut tx = Some(tx);
-        for i in 0..500 {
-            let (order, last) = (order.clone(), if i == 499 { tx.take() } else { None });
-            let done = move |result: Result<(), StorageError>| {
-                result.unwrap();
-                order.lock().push(i);
-                if let Some(tx) = last {
-                    let _ = tx.send(());
-                }
-            };
-            writer.submit(put(&format!("{i:04}")), Box::new(done)).unwrap();
-        }
-        drop(writer);
-        rx.await.unwrap();
-        assert!(order.lock().iter().copied().eq(0..500), "completions come in the order of submission");
-        assert!(engine.crash_losing_all().get(Space::Log, b"0499").unwrap().is_some());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_full_disk_refuses_then_goes_on() {
-        let (engine, tasks) = (Arc::new(MemoryEngine::new()), TaskGroup::new());
-        let writer = LogWriter::start(engine.clone(), &tasks, TASK);
-        let full = Arc::new(AtomicBool::new(true));
-        let seen = full.clone();
-        engine.set_hook(Some(Arc::new(move |op| match op {
-            DiskOp::Sync if seen.load(Ordering::SeqCst) => Err(StorageError::DiskFull("test".into())),
-            _ => Ok(()),
-        })));
-        let first = submit(&writer, "a").unwrap();
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        assert!(matches!(submit(&writer, "b"), Err(StorageError::DiskFull(_))));
-        assert!(engine.get(Space::Log, b"b").unwrap().is_none(), "refused means not written");
-        full.store(false, Ordering::SeqCst);
-        first.await.unwrap().unwrap();
-        submit(&writer, "b").unwrap().await.unwrap().unwrap();
-        engine.set_hook(None);
-        engine.set_capacity(Some(4));
-        assert!(matches!(submit(&writer, "c"), Err(StorageError::DiskFull(_))));
-        engine.set_capacity(None);
-        submit(&writer, "c").unwrap().await.unwrap().unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_failed_sync_is_final() {
-        let (engine, tasks) = (Arc::new(MemoryEngine::new()), TaskGroup::new());
-        let writer = LogWriter::start(engine.clone(), &tasks, TASK);
-        let syncs = Arc::new(AtomicUsize::new(0));
-        engine.set_hook(Some(Arc::new(move |op| match op {
-            DiskOp::Sync if syncs.fetch_add(1, Ordering::SeqCst) == 0 => Err(StorageError::Io("EIO".into())),
-            _ => Ok(()),
-        })));
-        assert!(matches!(submit(&writer, "a").unwrap().await.unwrap(), Err(StorageError::Io(_))));
-        assert!(matches!(submit(&writer, "b"), Err(StorageError::Io(_))), "a later sync may succeed and prove nothing");
-    }
-
-    #[tokio::test]
-    async fn an_aborted_group_leaves_nobody_waiting() {
-        for mode in [LogWriterMode::Thread, LogWriterMode::Task { sync_time: Duration::from_secs(3600).into() }] {
-            let (engine, tasks) = (Arc::new(MemoryEngine::new()), TaskGroup::new());
-            let (gate, held) = std::sync::mpsc::channel::<()>();
-            let held = Mutex::new(held);
-            engine.set_hook(Some(Arc::new(move |op| {
-                if op == DiskOp::Sync {
-                    let _ = held.lock().recv();
-                }
-                Ok(())
-            })));
-            let writer = LogWriter::start(engine, &tasks, mode);
-            let first = submit(&writer, "a").unwrap();
-            tokio::task::yield_now().await;
-            tasks.abort_all();
-            drop(gate);
-            // In thread mode the sync may have won the race; what counts is that an answer comes.
-            let _ = first.await.unwrap();
-            while let Ok(answer) = submit(&writer, "b") {
-                let _ = answer.await.unwrap();
-                tokio::task::yield_now().await;
-            }
-        }
-    }
-
-    #[derive(Clone, Copy, Debug)]
-    enum Step {
-        Submit,
-        Wait(u64),
-        Full(bool),
-    }
-
-    fn step() -> impl proptest::strategy::Strategy<Value = Step> {
-        use proptest::prelude::*;
-        prop_oneof![5 => Just(Step::Submit), 3 => (0u64..8).prop_map(Step::Wait), 1 => any::<bool>().prop_map(Step::Full)]
-    }
-
-    proptest::proptest! {
-        /// At any moment, under load and with the disk filling up and emptying: what was acknowledged survives a crash that loses all
-        /// the rest, acknowledgements come in order, refusals leave nothing, and in the end everybody has an answer.
-        #[test]
-        fn acknowledged_means_durable(steps in proptest::collection::vec(step(), 1..60), seed in proptest::prelude::any::<u64>()) {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-            runtime.block_on(async {
-                let (engine, tasks) = (Arc::new(MemoryEngine::new()), TaskGroup::new());
-                let writer = LogWriter::start(engine.clone(), &tasks, TASK);
-                let full = Arc::new(AtomicBool::new(false));
-                let seen = full.clone();
-                engine.set_hook(Some(Arc::new(move |op| match op {
-                    DiskOp::Sync if seen.load(Ordering::SeqCst) => Err(StorageError::DiskFull("test".into())),
-                    _ => Ok(()),
-                })));
-                let answers = Arc::new(Mutex::new(Vec::new()));
-                let (mut accepted, mut refused) = (Vec::new(), Vec::new());
-                for (n, step) in steps.into_iter().enumerate() {
-                    match step {
-                        Step::Submit => {
-                            let heard = answers.clone();
-                            let done = Box::new(move |result: Result<(), StorageError>| heard.lock().push((n, result.is_ok())));
-                            match writer.submit(put(&format!("{n:03}")), done) {
-                                Ok(()) => accepted.push(n),
-                                Err(_) => refused.push(n),
-                            }
-                        }
-                        Step::Wait(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
-                        Step::Full(is) => full.store(is, Ordering::SeqCst),
-                    }
-                }
-                let acknowledged: Vec<usize> = answers.lock().iter().filter(|(_, ok)| *ok).map(|(n, _)| *n).collect();
-                assert!(acknowledged.is_sorted());
-                assert!(accepted.starts_with(&acknowledged));
-                // The crash: the tasks stop, then the disk is what it is.
-                tasks.abort_all();
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                let disk = engine.crash(&mut meridian_clock::Entropy::seeded(seed).rng());
-                let there = |n: usize| disk.get(Space::Log, format!("{n:03}").as_bytes()).unwrap().is_some();
-                assert!(acknowledged.iter().all(|&n| there(n)));
-                assert!(!refused.iter().any(|&n| there(n)));
-                let survivors = accepted.iter().filter(|&&n| there(n)).count();
-                assert!(accepted[..survivors].iter().all(|&n| there(n)), "no holes");
-                let mut answered: Vec<usize> = answers.lock().iter().map(|(n, _)| *n).collect();
-                answered.sort_unstable();
-                assert_eq!(answered, accepted);
-                assert!(matches!(engine.append(&put("late")), Err(StorageError::Io(_))), "a task that outlives its node cannot write");
-            });
-        }
-    }
-}
+mod tests;

@@ -140,7 +140,7 @@ fn remember_reach(ctx: &Arc<Context>, now: Instant) {
     layout::put_reach(&mut batch, reach);
     let me = ctx.clone();
     let submitted = ctx.log_writer.submit(
-        batch,
+        &batch,
         Box::new(move |outcome| {
             match &outcome {
                 Ok(()) => tracing::info!(node = %me.node, ?reach, "promises may reach so far"),
@@ -253,7 +253,7 @@ pub(crate) fn flush(ctx: &Context) -> Result<(), StorageError> {
             tracing::warn!(%error, "logs of removed replicas not deleted; the next start will");
         }
     });
-    ctx.log_writer.submit(batch, done)
+    ctx.log_writer.submit(&batch, done)
 }
 
 /// Splits ranges that have grown beyond the limit.

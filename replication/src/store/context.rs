@@ -176,7 +176,7 @@ impl RangeIds {
             batch.put(Space::Log, counter_key(), value.freeze());
             let (done, durable) = oneshot::channel();
             self.log_writer.submit(
-                batch,
+                &batch,
                 Box::new(move |result| {
                     let _ = done.send(result);
                 }),

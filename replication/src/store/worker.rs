@@ -137,6 +137,8 @@ pub(crate) struct Worker {
     fx: Effects,
     /// Log batches that a full disk refused, oldest first: nothing is submitted past them.
     held: VecDeque<(Batch, Persists)>,
+    /// The log writer has something of ours that is not synced.
+    submitted: bool,
 }
 
 impl Worker {
@@ -156,6 +158,7 @@ impl Worker {
             touched: BTreeSet::new(),
             fx: Effects::default(),
             held: VecDeque::new(),
+            submitted: false,
         }
     }
 
@@ -405,6 +408,10 @@ impl Worker {
         if !self.fx.born.is_empty() {
             self.ctx.tasks.spawn(take_up(self.ctx.clone(), std::mem::take(&mut self.fx.born)));
         }
+        // The last step, since it may take as long as a sync of a quick disk: appends to followers are on their way by now.
+        if std::mem::take(&mut self.submitted) {
+            self.ctx.log_writer.sync_pending();
+        }
     }
 
     fn submit(&mut self) {
@@ -427,8 +434,9 @@ impl Worker {
                     let _ = internal.send(Internal::Persisted { persists: done, result });
                 }
             });
-            match self.ctx.log_writer.submit(batch.clone(), completion) {
+            match self.ctx.log_writer.submit_for_sync(&batch, completion) {
                 Ok(()) => {
+                    self.submitted = true;
                     if self.held.is_empty() {
                         self.ctx.set_disk_full(false);
                     }
