@@ -101,7 +101,7 @@ struct Shared {
     room: Condvar,
     /// Wakes the writer task.
     notify: Notify,
-    /// What a sync takes, in microseconds, averaged.
+    /// What a sync takes, in microseconds, averaged; a slow disk shows at its first.
     sync_micros: AtomicU64,
 }
 
@@ -159,7 +159,7 @@ impl LogWriter {
             work: Condvar::new(),
             room: Condvar::new(),
             notify: Notify::new(),
-            sync_micros: AtomicU64::new(QUICK_SYNC.as_micros() as u64 * 2),
+            sync_micros: AtomicU64::new(0),
         });
         match mode {
             LogWriterMode::Thread => {
