@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::frame::outcome::Outcome;
-use crate::frame::stats::DISTRIBUTION;
-use crate::svg::{Series, escape, plot};
+use crate::frame::stats::{DISTRIBUTION, KindSummary};
+use crate::svg::{Series, Ticks, escape, plot};
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:1000px;margin:2em auto;padding:0 1em;color:#1f2937}\
 h1{font-size:1.6em}h2{font-size:1.2em;margin-top:2em}table{border-collapse:collapse;width:100%}td,th{padding:.3em .6em;text-align:right;\
-border-bottom:1px solid #e5e7eb;font-variant-numeric:tabular-nums}td:first-child,th:first-child{text-align:left}svg{width:100%;height:auto}\
+border-bottom:1px solid #e5e7eb;font-variant-numeric:tabular-nums}td:first-child,th:first-child,.text{text-align:left}td{vertical-align:top}th{white-space:nowrap}svg{width:100%;height:auto;margin-top:.8em}\
 .key{display:inline-block;margin-right:1.5em}.key i{display:inline-block;width:1em;height:.35em;margin-right:.4em;vertical-align:middle}\
 .bad{color:#b91c1c}.note{color:#6b7280}";
 
@@ -19,13 +19,13 @@ pub fn page(runs: &[(String, Outcome)]) -> String {
     let title = escape(&names.into_iter().collect::<Vec<_>>().join(", "));
     let mut out =
         format!("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title><style>{STYLE}</style><h1>{title}</h1>");
-    out += "<table><tr><th>run<th>server<th>workload<th>sessions<th>tpmC<th>all/s<th>p50 ms<th>p99 ms<th>retries<th>errors</tr>";
+    out += "<table><tr><th>run<th class=text>server<th class=text>workload<th>sessions<th>tpmC<th>all/s<th>p50 ms<th>p99 ms<th>retries<th>errors</tr>";
     for (name, run) in runs {
         let kinds = &run.summary.kinds;
         let (retries, errors) = kinds.iter().fold((0, 0), |(r, e), k| (r + k.restarts(), e + k.failures()));
         let _ = write!(
             out,
-            "<tr><td>{}<td>{}<td>{}, {}<td>{}<td><b>{}</b><td>{:.1}<td>{:.1}<td>{:.1}<td>{retries}<td{}>{errors}</tr>",
+            "<tr><td>{}<td class=text>{}<td class=text>{}, {}<td>{}<td><b>{}</b><td>{:.1}<td>{:.1}<td>{:.1}<td>{retries}<td{}>{errors}</tr>",
             escape(name),
             escape(&run.server),
             escape(&run.workload),
@@ -38,19 +38,18 @@ pub fn page(runs: &[(String, Outcome)]) -> String {
             if errors > 0 { " class=bad" } else { "" },
         );
     }
-    out += "</table><p class=note>Latencies of each workload's first transaction: of TPC-C, New-Order. tpmC: New-Order transactions per minute.</p><h2>First transaction per second</h2>";
-    let over_time = runs.iter().map(|(name, run)| Series {
-        name: name.clone(),
-        // The last second is not whole.
-        points: run.summary.per_second.iter().rev().skip(1).rev().enumerate().map(|(s, kinds)| (s as f64, f64::from(kinds[0]))).collect(),
-    });
-    out += &plot(&over_time.collect::<Vec<_>>(), "seconds", "per second", false);
-    out += "<h2>Latency of the first transaction</h2>";
-    let latencies = runs.iter().map(|(name, run)| Series {
-        name: name.clone(),
-        points: DISTRIBUTION.iter().zip(&run.summary.kinds[0].distribution_ms).map(|(p, ms)| (*p, ms.max(0.01))).collect(),
-    });
-    out += &plot(&latencies.collect::<Vec<_>>(), "percentile", "ms", true);
+    // Of several workloads the kinds have no name in common.
+    let firsts: BTreeSet<&str> = runs.iter().map(|(_, run)| run.summary.kinds[0].name.as_str()).collect();
+    let first = escape(&firsts.into_iter().collect::<Vec<_>>().join(", "));
+    let _ = write!(
+        out,
+        "</table><p class=note>Latencies are those of {first}. tpmC: New-Order transactions per minute.</p><h2>{first}, per second</h2>"
+    );
+    let over_time: Vec<Series> = runs.iter().map(|(name, run)| throughput(name, run)).collect();
+    let seconds = over_time.iter().map(|s| s.points.len() as f64 - 1.0).fold(1.0, f64::max);
+    out += &plot(&over_time, &Ticks::within(seconds), "seconds", "per second", false);
+    let _ = write!(out, "<h2>{first}, latency</h2>");
+    out += &latencies(runs.iter().map(|(name, run)| (name.as_str(), &run.summary.kinds[0])));
     for (name, run) in runs {
         let _ = write!(out, "<h2>{}</h2><p class=note>{}</p>", escape(name), escape(&run.server));
         out += "<table><tr><th>transaction<th>count<th>/s<th>mean<th>p50<th>p90<th>p95<th>p99<th>max ms<th>retries<th>errors</tr>";
@@ -76,12 +75,23 @@ pub fn page(runs: &[(String, Outcome)]) -> String {
             );
         }
         out += "</table>";
-        let kinds = run.summary.kinds.iter().map(|kind| Series {
-            name: kind.name.clone(),
-            points: DISTRIBUTION.iter().zip(&kind.distribution_ms).map(|(p, ms)| (*p, ms.max(0.01))).collect(),
-        });
-        out += &plot(&kinds.collect::<Vec<_>>(), "percentile", "ms", true);
+        out += &latencies(run.summary.kinds.iter().map(|kind| (kind.name.as_str(), kind)));
     }
     out += "</html>";
     out
+}
+
+/// Transactions of the first kind by second; the last second is not whole.
+fn throughput(name: &str, run: &Outcome) -> Series {
+    let seconds = run.summary.per_second.iter().rev().skip(1).rev();
+    Series { name: name.to_owned(), points: seconds.enumerate().map(|(s, kinds)| (s as f64, f64::from(kinds[0]))).collect() }
+}
+
+/// Percentiles as far apart as they are listed: what matters is in the last ones.
+fn latencies<'a>(kinds: impl Iterator<Item = (&'a str, &'a KindSummary)>) -> String {
+    let series = kinds.map(|(name, kind)| Series {
+        name: name.to_owned(),
+        points: kind.distribution_ms.iter().enumerate().map(|(n, ms)| (n as f64, ms.max(0.01))).collect(),
+    });
+    plot(&series.collect::<Vec<_>>(), &Ticks::named(DISTRIBUTION.map(|p| p.to_string())), "percentile", "ms", true)
 }

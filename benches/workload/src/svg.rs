@@ -30,46 +30,67 @@ pub fn escape(text: &str) -> String {
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 320.0;
 
-/// Lines over a common grid. `log`: the vertical axis is logarithmic.
-pub fn plot(series: &[Series], across: &str, up: &str, log: bool) -> String {
-    let all = || series.iter().flat_map(|s| &s.points);
-    let x_max = all().map(|p| p.0).fold(1.0, f64::max);
+/// Where numbers stand on an axis, and how they are written.
+pub struct Ticks(Vec<(f64, String)>);
+
+impl Ticks {
+    /// These names, at 0, 1, 2, …
+    pub fn named(names: impl IntoIterator<Item = String>) -> Self {
+        Ticks(names.into_iter().enumerate().map(|(n, name)| (n as f64, name)).collect())
+    }
+
+    /// Round numbers from 0 to `max` or a little above, four to eight of them.
+    pub fn round(max: f64) -> Self {
+        let power = 10f64.powf((max / 4.0).log10().floor());
+        let step = [1.0, 2.0, 2.5, 5.0, 10.0].map(|n| n * power).into_iter().rfind(|step| step * 4.0 <= max).unwrap_or(power);
+        let count = (max / step).ceil() as usize;
+        Ticks((0..=count).map(|n| n as f64 * step).map(|at| (at, format!("{}", (at * 1e6).round() / 1e6))).collect())
+    }
+
+    /// The same, without what lies above `max`.
+    pub fn within(max: f64) -> Self {
+        let mut ticks = Self::round(max);
+        ticks.0.retain(|(at, _)| *at <= max);
+        ticks
+    }
+
+    /// Powers of ten around `low` and `high`.
+    fn powers(low: f64, high: f64) -> Self {
+        Ticks((low.log10().floor() as i32..=high.log10().ceil() as i32).map(|e| (10f64.powi(e), format!("{}", 10f64.powi(e)))).collect())
+    }
+
+    fn ends(&self) -> (f64, f64) {
+        (self.0.first().map_or(0.0, |t| t.0), self.0.last().map_or(1.0, |t| t.0))
+    }
+}
+
+/// Lines over a common grid, with a key below. `log`: the vertical axis is logarithmic.
+pub fn plot(series: &[Series], ticks: &Ticks, across: &str, up: &str, log: bool) -> String {
+    let heights = || series.iter().flat_map(|s| &s.points).map(|p| p.1);
+    let (low, high) = heights().fold((f64::MAX, 0.0), |(low, high): (f64, f64), y| (low.min(y), high.max(y)));
+    let levels = if log { Ticks::powers(low.min(1.0), high.max(1.0)) } else { Ticks::round(high.max(1.0)) };
     let scale = |y: f64| if log { y.log10() } else { y };
-    let (low, high) = if log {
-        let (min, max) = all().fold((f64::MAX, f64::MIN), |(a, b), p| (a.min(p.1), b.max(p.1)));
-        (scale(min).floor().min(3.0), scale(max).ceil().max(-1.0))
-    } else {
-        (0.0, all().map(|p| p.1).fold(1.0, f64::max) * 1.05)
-    };
-    let (left, bottom, width, height) = (60.0, 30.0, WIDTH - 75.0, HEIGHT - 45.0);
-    let x = |v: f64| left + v / x_max * width;
-    let y = |v: f64| HEIGHT - bottom - (scale(v) - low) / (high - low).max(1e-9) * height;
+    let (low, high) = (scale(levels.ends().0), scale(levels.ends().1));
+    let (left, right, top, bottom) = (60.0, WIDTH - 15.0, 26.0, HEIGHT - 40.0);
+    let (first, last) = ticks.ends();
+    let last = series.iter().flat_map(|s| &s.points).map(|p| p.0).fold(last, f64::max);
+    let x = |v: f64| left + (v - first) / (last - first).max(1e-9) * (right - left);
+    let y = |v: f64| bottom - (scale(v) - low) / (high - low).max(1e-9) * (bottom - top);
     let mut out = format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-size=\"12\" fill=\"#6b7280\">");
-    let ticks: Vec<f64> = match log {
-        true => (low as i32..=high as i32).map(|e| 10f64.powi(e)).collect(),
-        false => (0..=4).map(|n| high * f64::from(n) / 4.0).collect(),
-    };
-    for tick in ticks {
-        let at = y(tick);
-        let text = if log && tick < 1.0 { format!("{tick}") } else { format!("{tick:.0}") };
+    for (level, text) in &levels.0 {
+        let at = y(*level);
         let _ = write!(
             out,
-            "<path d=\"M{left} {at:.1}H{}\" stroke=\"#e5e7eb\"/><text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{text}</text>",
-            WIDTH - 15.0,
+            "<path d=\"M{left} {at:.1}H{right}\" stroke=\"#e5e7eb\"/><text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{text}</text>",
             left - 6.0,
             at + 4.0
         );
     }
-    for n in 0..=5 {
-        let v = x_max * f64::from(n) / 5.0;
-        let _ = write!(out, "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{v:.0}</text>", x(v), HEIGHT - bottom + 16.0);
+    for (tick, text) in &ticks.0 {
+        let _ = write!(out, "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{text}</text>", x(*tick), bottom + 17.0);
     }
-    let _ = write!(
-        out,
-        "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{across}</text><text x=\"6\" y=\"12\">{up}</text>",
-        WIDTH - 15.0,
-        HEIGHT - 2.0
-    );
+    let _ =
+        write!(out, "<text x=\"{right}\" y=\"{}\" text-anchor=\"end\">{across}</text><text x=\"0\" y=\"10\">{up}</text>", bottom + 34.0);
     for (n, line) in series.iter().enumerate() {
         let points: Vec<String> = line.points.iter().map(|(a, b)| format!("{:.1},{:.1}", x(*a), y(*b))).collect();
         let _ = write!(
@@ -141,4 +162,18 @@ pub fn bars(title: &str, bars: &[Bar], key: &[&str]) -> String {
         );
     }
     out + "</svg>\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_have_round_numbers_that_cover_what_is_drawn() {
+        let texts = |ticks: Ticks| ticks.0.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(" ");
+        assert_eq!(texts(Ticks::round(316.0)), "0 50 100 150 200 250 300 350");
+        assert_eq!(texts(Ticks::within(21.0)), "0 5 10 15 20");
+        assert_eq!(texts(Ticks::round(1.0)), "0 0.25 0.5 0.75 1");
+        assert_eq!(texts(Ticks::powers(0.03, 700.0)), "0.01 0.1 1 10 100 1000");
+    }
 }

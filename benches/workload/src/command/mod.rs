@@ -57,7 +57,7 @@ pub enum WorkloadCommand {
 /// Where to work.
 #[derive(Debug, Args)]
 pub struct Target {
-    /// A gateway; may be repeated.
+    /// A gateway; may be repeated: sessions are dealt to them, and one whose gateway is lost goes on at the next.
     #[arg(long = "url", default_value = "postgresql://root@127.0.0.1:26257/defaultdb")]
     urls: Vec<String>,
 }
@@ -65,7 +65,7 @@ pub struct Target {
 /// How long to run, and where the figures go.
 #[derive(Debug, Args)]
 pub struct Measurement {
-    /// What is measured.
+    /// What is measured; an interrupt (SIGINT) ends it earlier.
     #[arg(long, default_value = "60s", value_parser = duration)]
     duration: Duration,
     /// What comes before.
@@ -96,7 +96,8 @@ impl Report {
         for path in &self.json {
             let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
             let outcome = serde_json::from_slice(&bytes).with_context(|| path.display().to_string())?;
-            outcomes.push((path.display().to_string(), outcome));
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            outcomes.push((name, outcome));
         }
         std::fs::write(&self.out, crate::report::page(&outcomes)).with_context(|| self.out.display().to_string())?;
         println!("{}", self.out.display());

@@ -4,13 +4,13 @@
 use std::future::Future;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use tokio::time::Instant;
 use tokio_postgres::Error;
 
-use super::connect::{Session, error_name, is_retry};
+use super::connect::{CONNECT_PAUSE, NO_CONNECTION, Reconnecting, Session, error_name, is_retry};
 use super::run::{Stop, Task, pause, stopped};
 use super::stats::Stats;
 
@@ -53,8 +53,10 @@ pub trait User: Send + Sync + 'static {
 /// A user at a gateway.
 #[derive(Clone, Debug)]
 pub struct Client<U> {
-    /// Its gateway.
-    pub url: String,
+    /// All gateways.
+    pub urls: Vec<String>,
+    /// The number of its own; beyond the last it goes on with the first.
+    pub gateway: usize,
     /// What it does.
     pub user: U,
     /// Its randomness.
@@ -63,7 +65,7 @@ pub struct Client<U> {
 
 /// `count` users, dealt to the gateways in turn, each with randomness of its own.
 pub fn clients<U: User>(urls: &[String], count: usize, seed: u64, stats: &Stats, mut user: impl FnMut(usize) -> U) -> Vec<Task> {
-    (0..count).map(|n| Client { url: urls[n % urls.len()].clone(), user: user(n), seed: seed_of(seed, n) }.task(stats.clone())).collect()
+    (0..count).map(|n| Client { urls: urls.to_vec(), gateway: n, user: user(n), seed: seed_of(seed, n) }.task(stats.clone())).collect()
 }
 
 /// The seed of the `n`th user of a run.
@@ -77,35 +79,28 @@ impl<U: User> Client<U> {
         Box::new(move |stop| Box::pin(self.work(stats, stop)))
     }
 
-    /// Works until told to stop. A connection that is lost is made anew; the transaction counts as failed.
+    /// Works until told to stop. A connection that is lost is made anew; the transaction counts as failed, and so does each that finds no connection.
     async fn work(mut self, stats: Stats, mut stop: Stop) -> Result<()> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        let mut session: Option<Session> = None;
+        let mut connection = Reconnecting::open(self.urls, self.gateway, self.user.statements()).await?;
         while !stopped(&stop) {
             let (kind, work) = self.user.next(&mut rng);
             pause(&mut stop, self.user.keying(kind)).await;
             if stopped(&stop) {
                 break;
             }
-            let connected = match session.take().filter(|s| !s.is_closed()) {
-                Some(session) => session,
-                None => connect(&self.url, &self.user.statements()).await?,
+            let Some(session) = connection.session().await else {
+                stats.failed(kind, NO_CONNECTION);
+                pause(&mut stop, CONNECT_PAUSE).await;
+                continue;
             };
             let began = Instant::now();
-            let outcome = until_through(&connected, &stats, kind, || self.user.run(&work, &connected)).await;
+            let outcome = until_through(session, &stats, kind, || self.user.run(&work, session)).await;
             stats.record(kind, began.elapsed(), outcome);
-            session = Some(connected);
             pause(&mut stop, self.user.think(&mut rng, kind)).await;
         }
         Ok(())
     }
-}
-
-/// A connection with these statements prepared.
-pub async fn connect(url: &str, statements: &[&'static str]) -> Result<Session> {
-    let mut session = Session::connect(url).await?;
-    session.prepare(statements).await.context("preparing the statements of the workload")?;
-    Ok(session)
 }
 
 /// The same transaction until it is through: what the server could not serialize begins again, and is counted.

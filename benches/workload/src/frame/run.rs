@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use futures::future::{BoxFuture, join_all};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -47,15 +47,16 @@ pub async fn pause(stop: &mut Stop, time: Duration) {
     }
 }
 
-/// Runs tasks for `length`; each is told when to stop. Answers the figures.
+/// Runs tasks for `length`, or until this process is interrupted (SIGINT); each is told when to stop. Answers the figures, of what was measured.
 pub async fn run(stats: &Stats, length: Length, names: &[&'static str], tasks: Vec<Task>) -> Result<Summary> {
     let (over, stop) = watch::channel(false);
     let handles: Vec<_> = tasks.into_iter().map(|task| tokio::spawn(task(stop.clone()))).collect();
     let view = tokio::spawn(view(stats.clone(), length, names.iter().map(|n| (*n).to_owned()).collect(), stop));
-    sleep(length.ramp).await;
+    let mut interrupted = Box::pin(tokio::signal::ctrl_c());
+    tokio::select! { biased; _ = &mut interrupted => bail!("interrupted before anything was measured"), () = sleep(length.ramp) => {} }
     stats.measure();
     let began = Instant::now();
-    sleep_until(began + length.duration).await;
+    tokio::select! { biased; _ = &mut interrupted => {}, () = sleep_until(began + length.duration) => {} }
     let measured = began.elapsed();
     let summary = stats.summary(measured);
     let _ = over.send(true);

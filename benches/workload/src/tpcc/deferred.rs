@@ -16,9 +16,9 @@ use tokio::time::Instant;
 
 use super::delivery::{self, Delivery};
 use super::{DEFERRED, DISTRICTS};
-use crate::frame::client::{Done, connect, until_through};
-use crate::frame::connect::Session;
-use crate::frame::run::Task;
+use crate::frame::client::{Done, until_through};
+use crate::frame::connect::{CONNECT_PAUSE, NO_CONNECTION, Reconnecting};
+use crate::frame::run::{Stop, Task, pause};
 use crate::frame::stats::Stats;
 
 /// Deliveries that wait for a worker at most. At the limit a terminal waits for room, which its response time shows.
@@ -110,23 +110,31 @@ pub fn workers(urls: &[String], warehouses: i32, stats: &Stats, results: &Result
     for n in 0..(warehouses.max(1) as usize).min(WORKERS_MAX) {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
         queues.push(Queue(sender));
-        let (url, stats, results) = (urls[n % urls.len()].clone(), stats.clone(), results.clone());
-        tasks.push(Box::new(move |_stop| Box::pin(work(url, receiver, stats, results))));
+        let (urls, stats, results) = (urls.to_vec(), stats.clone(), results.clone());
+        tasks.push(Box::new(move |stop| Box::pin(work(urls, n, receiver, stats, results, stop))));
     }
     (queues, tasks)
 }
 
-/// Runs what is queued until no terminal is left and the queue is empty.
-async fn work(url: String, mut queue: mpsc::Receiver<Request>, stats: Stats, results: Results) -> Result<()> {
-    let mut session: Option<Session> = None;
+/// Runs what is queued until no terminal is left and the queue is empty. A delivery that finds no connection, or loses it, has failed.
+async fn work(
+    urls: Vec<String>,
+    gateway: usize,
+    mut queue: mpsc::Receiver<Request>,
+    stats: Stats,
+    results: Results,
+    mut stop: Stop,
+) -> Result<()> {
+    let mut connection = Reconnecting::open(urls, gateway, delivery::statements()).await?;
     while let Some((delivery, queued)) = queue.recv().await {
-        let connected = match session.take().filter(|s| !s.is_closed()) {
-            Some(session) => session,
-            None => connect(&url, &delivery::statements()).await?,
+        let Some(session) = connection.session().await else {
+            stats.failed(DEFERRED, NO_CONNECTION);
+            pause(&mut stop, CONNECT_PAUSE).await;
+            continue;
         };
         let orders = Mutex::new([None; DISTRICTS as usize]);
-        let outcome = until_through(&connected, &stats, DEFERRED, || async {
-            let delivered = delivery.run(&connected).await?;
+        let outcome = until_through(session, &stats, DEFERRED, || async {
+            let delivered = delivery.run(session).await?;
             *orders.lock().unwrap_or_else(PoisonError::into_inner) = delivered;
             Ok(Done::Committed)
         })
@@ -136,7 +144,6 @@ async fn work(url: String, mut queue: mpsc::Receiver<Request>, stats: Stats, res
         if through {
             results.record(&delivery, queued, orders.into_inner().unwrap_or_else(PoisonError::into_inner))?;
         }
-        session = Some(connected);
     }
     Ok(())
 }

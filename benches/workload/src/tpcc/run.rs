@@ -57,8 +57,8 @@ pub async fn measure(options: &Options) -> Result<Outcome> {
             deliveries: queues[(warehouse - 1) as usize % queues.len()].clone(),
             deck: Deck::default(),
         };
-        let url = options.urls[(warehouse - 1) as usize % options.urls.len()].clone();
-        tasks.push(Client { url, user, seed: seed_of(options.seed, n) }.task(stats.clone()));
+        let client = Client { urls: options.urls.clone(), gateway: (warehouse - 1) as usize, user, seed: seed_of(options.seed, n) };
+        tasks.push(client.task(stats.clone()));
     }
     // The workers end when the last queue is gone.
     drop(queues);
