@@ -16,6 +16,10 @@ use crate::api::{RangeId, RequestId};
 /// Requests remembered per range. A retry comes within seconds; a range applies some thousand commands a second.
 pub(crate) const WINDOW: u64 = 16_384;
 
+/// Of them, those that the right half of a split begins with: with all of them every split of a busy range would write 16,384 rows, and ten thousand would take
+/// gigabytes.
+const WINDOW_OF_SPLIT: usize = 256;
+
 #[derive(Debug, Default)]
 pub(crate) struct RequestWindow {
     /// Oldest first; at most [`WINDOW`].
@@ -71,13 +75,14 @@ impl RequestWindow {
         batch.put(Space::Meta, layout::request_key(range, (count % WINDOW) as u32), Bytes::copy_from_slice(&request.0.to_be_bytes()));
     }
 
-    /// Copies the window to `range`, which has the same count of requests.
-    pub(crate) fn copy_to(&self, range: RangeId, count: u64, batch: &mut Batch) -> RequestWindow {
+    /// Copies the newest of the window to `range`, which has the same count of requests. What was evaluated before the split applies nowhere after it
+    /// (its span epoch is another), so this is for requests that are retried as they are.
+    pub(crate) fn copy_to(&self, range: RangeId, count: u64, batch: &mut Batch) {
         let mut copy = RequestWindow::default();
-        let first = count - self.ring.len() as u64;
-        for (i, id) in self.ring.iter().enumerate() {
+        let skipped = self.ring.len().saturating_sub(WINDOW_OF_SPLIT);
+        let first = count - (self.ring.len() - skipped) as u64;
+        for (i, id) in self.ring.iter().skip(skipped).enumerate() {
             copy.insert(range, *id, first + i as u64, batch);
         }
-        copy
     }
 }

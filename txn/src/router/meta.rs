@@ -11,6 +11,9 @@ use super::{Backoff, Route, Router, SendError, Target, unexpected, voters};
 use crate::api::{Columns, KvError};
 use crate::request::{RangeScan, Request, Response};
 
+/// Descriptors read at once.
+const PAGE: u64 = 1000;
+
 impl Router {
     /// The descriptor of the range that holds `key`, as range addressing has it.
     pub(super) async fn lookup(&self, key: &[u8]) -> Result<Option<RangeDescriptor>, KvError> {
@@ -41,12 +44,31 @@ impl Router {
 
     /// The first descriptor at or after an addressing key.
     async fn lookup_from(&self, after: Vec<u8>) -> Result<Option<RangeDescriptor>, KvError> {
+        Ok(self.page_from(after, 1).await?.into_iter().next())
+    }
+
+    /// Takes all that range addressing has of `span` into the cache, where what is newer stays.
+    pub(super) async fn look_up_all(&self, span: &Span) -> Result<(), KvError> {
+        let mut from = span.start.to_vec();
+        loop {
+            let page = self.page_from([&[META_PREFIX], &from[..], &[0]].concat(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            from = last.span.end.to_vec();
+            page.iter().for_each(|descriptor| self.cache.lock().insert(descriptor));
+            if from[..] >= span.end[..] {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Some descriptors from an addressing key on.
+    async fn page_from(&self, after: Vec<u8>, limit: u64) -> Result<Vec<RangeDescriptor>, KvError> {
         let span = Span::new(after, vec![META_PREFIX + 1]);
         let scan = RangeScan {
             span: span.clone(),
             direction: Direction::Forward,
             columns: Columns::All,
-            limit_rows: 1,
+            limit_rows: limit,
             limit_bytes: u64::MAX,
             program: None,
             lock: None,
@@ -56,16 +78,21 @@ impl Router {
         let header = self.system_header();
         let mut backoff = Backoff::new();
         loop {
-            let Some(route) = self.addressing_route(&span) else { return Ok(None) };
+            let Some(route) = self.addressing_route(&span) else { return Ok(Vec::new()) };
             let mut scan = scan.clone();
             scan.span = match span.intersect(&route.span) {
                 Some(part) => part,
-                None => return Ok(None),
+                None => return Ok(Vec::new()),
             };
             match self.send(&route, &header, Request::Scan(scan)).await {
                 Ok(Response::Page(page)) => {
-                    let Some((_, value)) = page.rows.first() else { return Ok(None) };
-                    return postcard::from_bytes(value).map(Some).map_err(|e| KvError::Corruption(format!("range addressing: {e}")));
+                    let decode = |(_, value): &(_, bytes::Bytes)| postcard::from_bytes(value);
+                    return page
+                        .rows
+                        .iter()
+                        .map(decode)
+                        .collect::<Result<_, _>>()
+                        .map_err(|e| KvError::Corruption(format!("range addressing: {e}")));
                 }
                 Ok(other) => return Err(unexpected(&other)),
                 Err(SendError::Kv(e)) => return Err(e),

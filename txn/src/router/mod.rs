@@ -539,8 +539,9 @@ impl Router {
         });
     }
 
-    /// The ranges that overlap `span`, as this node knows them.
+    /// The ranges that overlap `span`, as range addressing has them, and who led them when this node last asked.
     pub(crate) async fn ranges(&self, span: &Span) -> Result<Vec<(RangeDescriptor, Option<NodeId>)>, KvError> {
+        self.look_up_all(span).await?;
         let (mut found, mut at): (Vec<(RangeDescriptor, Option<NodeId>)>, Key) = (Vec::new(), span.start.clone());
         while at < span.end {
             let route = self.route(&at).await?;

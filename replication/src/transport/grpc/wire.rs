@@ -38,7 +38,7 @@ pub(super) use proto::{Envelope, Frame};
 /// of another version are refused. To be raised with every change of a message.
 ///
 /// 2: clock widths in liveness, requests that are passed on, batches of scans.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 /// A frame is closed when its bodies reach this many bytes (a single body may be larger).
 const FRAME_BYTES: usize = 256 << 10;
 /// Most envelopes in a frame that we make.
