@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use crate::frame::machine::ServerFigures;
 use crate::frame::outcome::Outcome;
 use crate::frame::stats::{DISTRIBUTION, KindSummary};
 use crate::svg::{Series, Ticks, escape, plot};
@@ -76,6 +77,7 @@ pub fn page(runs: &[(String, Outcome)]) -> String {
         }
         out += "</table>";
         out += &latencies(run.summary.kinds.iter().map(|kind| (kind.name.as_str(), kind)));
+        out += &taken(run);
     }
     out += "</html>";
     out
@@ -85,6 +87,24 @@ pub fn page(runs: &[(String, Outcome)]) -> String {
 fn throughput(name: &str, run: &Outcome) -> Series {
     let seconds = run.summary.per_second.iter().rev().skip(1).rev();
     Series { name: name.to_owned(), points: seconds.enumerate().map(|(s, kinds)| (s as f64, f64::from(kinds[0]))).collect() }
+}
+
+/// CPU and disk of the servers that were watched.
+fn taken(run: &Outcome) -> String {
+    let plotted = |title: &str, up: &str, values: fn(&ServerFigures) -> &Vec<f64>| {
+        let line = |server: &ServerFigures| Series {
+            name: server.name.clone(),
+            points: values(server).iter().enumerate().map(|(second, value)| (second as f64, *value)).collect(),
+        };
+        let series: Vec<Series> = run.servers.iter().map(line).collect();
+        let seconds = series.iter().map(|s| s.points.len() as f64 - 1.0).fold(1.0, f64::max);
+        format!("<p>{title}</p>{}", plot(&series, &Ticks::within(seconds), "seconds", up, false))
+    };
+    if run.servers.is_empty() {
+        return String::new();
+    }
+    plotted("CPU of the servers, with all their processes", "% of a core", |s| &s.cpu_percent)
+        + &plotted("Disk, read and written", "MiB per second", |s| &s.disk_mib)
 }
 
 /// Percentiles as far apart as they are listed: what matters is in the last ones.

@@ -52,8 +52,8 @@ pub async fn run(command: BankCommand) -> Result<bool> {
             loaded(&format!("{accounts} accounts"), rows, began)
         }
         BankCommand::Run { target, connections, measurement, audit_percent, lock } => {
-            let outcome = bank::measure(&options(target, connections, &measurement), bank::Options { audit_percent, lock }).await?;
-            measured(&outcome, measurement.json.as_deref())
+            let options = options(target, connections, &measurement);
+            measured(&measurement, bank::measure(&options, bank::Options { audit_percent, lock })).await
         }
         BankCommand::Check { target } => bank::check::check(&target.urls[0]).await,
     }

@@ -64,8 +64,8 @@ pub async fn run(command: KvCommand) -> Result<bool> {
         }
         KvCommand::Run { target, connections, measurement, keys, read_percent, distribution, value_bytes, batch } => {
             let what = kv::Options { keys, read_percent, distribution, value_bytes, batch };
-            let outcome = kv::measure(&options(target, connections, &measurement), what).await?;
-            measured(&outcome, measurement.json.as_deref())
+            let options = options(target, connections, &measurement);
+            measured(&measurement, kv::measure(&options, what)).await
         }
     }
 }

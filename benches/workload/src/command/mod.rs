@@ -15,6 +15,7 @@ use clap::{Args, Subcommand};
 
 use crate::compare::Comparison;
 use crate::frame::RunOptions;
+use crate::frame::machine::{Watch, Watched};
 use crate::frame::outcome::Outcome;
 use crate::frame::run::length;
 
@@ -77,6 +78,9 @@ pub struct Measurement {
     /// What the sessions do is a function of this.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// A server on this machine whose CPU and disk are watched, with all its processes: NAME=PID; may be repeated.
+    #[arg(long = "server", value_name = "NAME=PID")]
+    servers: Vec<Watched>,
 }
 
 /// A page to make.
@@ -141,8 +145,16 @@ fn loaded(what: &str, rows: u64, began: Instant) -> Result<bool> {
     Ok(true)
 }
 
+/// Measures, watching what is to be watched. Answers whether nothing failed.
+async fn measured(measurement: &Measurement, run: impl Future<Output = Result<Outcome>>) -> Result<bool> {
+    let watch = Watch::start(measurement.servers.clone());
+    let mut outcome = run.await?;
+    outcome.servers = watch.finish(outcome.summary.seconds).await;
+    shown(&outcome, measurement.json.as_deref())
+}
+
 /// Shows the figures, and writes them if a path is given. Answers whether nothing failed.
-fn measured(outcome: &Outcome, json: Option<&Path>) -> Result<bool> {
+fn shown(outcome: &Outcome, json: Option<&Path>) -> Result<bool> {
     print!("{}", outcome.table());
     if let Some(path) = json {
         std::fs::write(path, serde_json::to_vec_pretty(outcome)?).with_context(|| path.display().to_string())?;

@@ -72,7 +72,7 @@ pub async fn run(command: TpccCommand) -> Result<bool> {
                 seed: measurement.seed,
                 delivery_log,
             };
-            measured(&tpcc::run::measure(&options).await?, measurement.json.as_deref())
+            measured(&measurement, tpcc::run::measure(&options)).await
         }
         TpccCommand::Check { target } => tpcc::check::check(&target.urls[0]).await,
         TpccCommand::Report(report) => report.write(),

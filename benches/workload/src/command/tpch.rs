@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Subcommand;
 
-use super::{Target, duration, loaded, measured};
+use super::{Target, duration, loaded, shown};
 use crate::tpch::{self, KINDS};
 
 /// What to do.
@@ -65,7 +65,7 @@ pub async fn run(command: TpchCommand) -> Result<bool> {
         TpchCommand::Run { target, connections, rounds, queries, timeout, json, answers, seed } => {
             let queries = if queries.is_empty() { (1..=KINDS.len()).collect() } else { queries };
             let options = tpch::run::Options { urls: target.urls, connections, rounds, queries, timeout, seed, answers };
-            measured(&tpch::run::measure(&options).await?, json.as_deref())
+            shown(&tpch::run::measure(&options).await?, json.as_deref())
         }
     }
 }

@@ -47,8 +47,8 @@ pub async fn run(command: YcsbCommand) -> Result<bool> {
             loaded(&format!("{records} records"), rows, began)
         }
         YcsbCommand::Run { target, connections, measurement, workload } => {
-            let outcome = ycsb::measure(&options(target, connections, &measurement), workload).await?;
-            measured(&outcome, measurement.json.as_deref())
+            let options = options(target, connections, &measurement);
+            measured(&measurement, ycsb::measure(&options, workload)).await
         }
     }
 }

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod connect;
 pub mod load;
+pub mod machine;
 pub mod outcome;
 pub mod random;
 pub mod run;

@@ -4,6 +4,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::connect::Session;
+use super::machine::ServerFigures;
 use super::stats::Summary;
 
 /// The figures of a run.
@@ -33,6 +34,9 @@ pub struct Outcome {
     /// TPC-C: districts in which a delivery found nothing to deliver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped_districts: Option<u64>,
+    /// CPU and disk of servers on this machine that were watched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<ServerFigures>,
     /// By transaction and by second.
     pub summary: Summary,
 }
@@ -57,6 +61,7 @@ impl Outcome {
             efficiency: None,
             within_limits: None,
             skipped_districts: None,
+            servers: Vec::new(),
             summary,
         }
     }
