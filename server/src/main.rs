@@ -208,8 +208,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("MERIDIAN_LOG").unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(std::io::stderr).init();
-    // One more than cores: one at a time may be waiting for a quick disk (`LogWriter::sync_pending`).
-    let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get() + 1);
+    // Two at least: one may be waiting for a quick disk (`LogWriter::sync_pending`). More than cores would make every read dearer.
+    let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(threads).thread_stack_size(WORKER_STACK_BYTES).enable_all().build();
     let runtime = match runtime {
