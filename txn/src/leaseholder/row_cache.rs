@@ -10,8 +10,8 @@
 //! ```
 //! What is kept is true: it was read between two moments at which no write latch was held on the key and none was taken in between, so the look saw
 //! settled state, without an intent, and every later change takes a latch first, which empties the slot; or it was written in one phase, and is kept
-//! before that latch goes. That a key has no version at all, which an INSERT asks, is kept likewise until its latch is taken, in a set beside the slots. A new lease begins with nothing. Collection removes no newest
-//! version of a live row; tombstones, which it does remove, are not kept.
+//! before that latch goes. That a key has no version at all, which an INSERT asks, is kept likewise until its latch is taken, in a set beside the slots. A new
+//! lease begins with nothing. Collection removes no newest version of a live row; tombstones, which it does remove, are not kept.
 //!
 //! A table of slots, one row each, in segments that grow by themselves where rows contend for slots. A plain read keeps a row at its second miss in a row in
 //! its slot, so that scattered reads displace nothing. All ranges of a node share one [`Budget`]; ranges that nobody reads give theirs back.

@@ -37,7 +37,8 @@ pub(super) use proto::{Envelope, Frame};
 /// Version of all that nodes say to each other: of the frames, and of the bodies in them, which are postcard and would be misread and not refused. Peers
 /// of another version are refused. To be raised with every change of a message.
 ///
-/// 2: clock widths in liveness, requests that are passed on, batches of scans.
+/// 2: clock widths in liveness, requests that are passed on, batches of scans. 3: no other messages, but replicas that apply a split as one (the request ids
+/// that its right half begins with).
 pub(super) const VERSION: u32 = 3;
 /// A frame is closed when its bodies reach this many bytes (a single body may be larger).
 const FRAME_BYTES: usize = 256 << 10;
