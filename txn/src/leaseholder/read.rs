@@ -59,7 +59,7 @@ impl Leaseholders {
         // Intents before versions (see `range`).
         for n in 0..looks.len() {
             let (key, known) = &mut looks[n];
-            if !matches!(known, Known::Ask(_)) {
+            if matches!(known, Known::Version(_)) {
                 continue;
             }
             if let Some(intent) = mvcc::intent(reader, key)? {
